@@ -1,0 +1,1 @@
+"""The mbz library: byte-level compression and density estimation with exact Megabyte models."""
