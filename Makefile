@@ -1,0 +1,68 @@
+# All targets work in a fresh checkout: they make .venv first. `make` alone lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+# Where the CPU builds of torch live; the constraints file says which one.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
+DEMO ?= tests/samples/text.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint fmt type check build clean
+
+## help: list the targets
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST) | awk -F': ' '{ printf "%-10s %s\n", $$1, $$2 }'
+
+## setup: make .venv with everything installed (torch for the CPU)
+setup: $(READY)
+
+# torch comes first and alone, so that only this one package is looked for in the extra index.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --no-deps --retries 1 --timeout 30 \
+		--extra-index-url $(TORCH_INDEX) -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+## demo: compress, list, restore and compare a sample file (DEMO=FILE for your own)
+demo: $(READY)
+	@rm -rf build/demo && mkdir -p build/demo
+	$(BIN)/mbz compress -v -o build/demo/sample.mbz $(DEMO)
+	$(BIN)/mbz list build/demo/sample.mbz
+	$(BIN)/mbz decompress -v -o build/demo/sample build/demo/sample.mbz
+	cmp $(DEMO) build/demo/sample && echo "demo: the restored file is identical"
+
+## test: run the tests, without the slow ones
+test: $(READY)
+	$(TESTS) -m "not slow"
+
+## test-slow: run all tests
+test-slow: $(READY)
+	$(TESTS)
+
+## lint: check style and formatting
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+## fmt: format the code
+fmt: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+## type: check types
+type: $(READY)
+	$(BIN)/mypy
+
+## check: all that must pass before a commit
+check: lint type test
+
+## build: build the wheel into dist/
+build: $(READY)
+	$(BIN)/pip wheel --quiet --no-deps -w dist .
+
+## clean: remove everything that was built, .venv too
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
