@@ -1,3 +1,93 @@
-"""Fixed-point tables and constants of the exact network (docs/exact.md, sections 2 and 3)."""
+"""Constants and look-up tables of the exact network (docs/exact.md, sections 2 and 3).
+
+Every table is defined by integers or stored with the weights, never computed by a float library
+function at inference time, so that all machines hold the same bits.
+"""
+
+from math import isqrt
+
+import numpy as np
+from numpy.typing import NDArray
 
 COUNT_SUM = 2**24 - 256
+"""Sum of the 256 counts of one symbol; the coder adds 1 to each count, over 2**24."""
+
+SMALLEST = np.float32(2.0**-40)
+"""Floor of the largest magnitude of a row, so that a row of zeros quantises to zeros."""
+
+STEP = np.float32(1 / 127)
+"""Step size of a quantised row per unit of its largest magnitude."""
+
+VALUE_STEPS = 32
+"""Attention values are normalised and rounded to 1/32."""
+
+OCTAVE = 64
+"""Steps per factor of two in both exponential tables."""
+
+ATTENTION_BITS = 12
+ATTENTION_SUM = 1 << 14
+"""Softmax weights start as integers of 12 bits and are scaled to sum to at most 2**14."""
+
+OUTPUT_BITS = 22
+OUTPUT_OCTAVES = 24
+"""Output weights are integers of 22 bits; what is 24 or more octaves below the top gets zero."""
+
+ROOT_BITS = 10
+"""Mantissa bits that select an entry of the table of reciprocal roots."""
+
+
+def _exp2_table(bits: int, octaves: int) -> NDArray[np.float32]:
+    """round(2**(bits - n / OCTAVE)) for n = 0 .. octaves * OCTAVE; the last entry is 0.
+
+    Integers only: with r = 2**(1/64) the fraction 2**(-n/64) is the 64th root of 2**-n, taken as
+    six square roots of a fixed-point number of 2**200 scale.
+    """
+    scale = 200
+    powers = []
+    for n in range(OCTAVE):
+        root = 1 << (scale - n) if n <= scale else 0
+        for _ in range(6):  # 2**6 == OCTAVE
+            root = isqrt(root << scale)
+        powers.append(root)
+    table = []
+    for n in range(octaves * OCTAVE):
+        shift = scale - bits + n // OCTAVE
+        table.append((powers[n % OCTAVE] + (1 << (shift - 1))) >> shift)
+    return np.array([*table, 0], np.float32)
+
+
+def attention_table() -> NDArray[np.float32]:
+    """Softmax weight by distance to the row's maximum, (ATTENTION_BITS * OCTAVE + 1,)."""
+    return _exp2_table(ATTENTION_BITS, ATTENTION_BITS)
+
+
+def output_table() -> NDArray[np.float32]:
+    """Output weight by distance to the largest logit, (OUTPUT_OCTAVES * OCTAVE + 1,)."""
+    return _exp2_table(OUTPUT_BITS, OUTPUT_OCTAVES)
+
+
+def root_table() -> NDArray[np.float32]:
+    """1 / sqrt(n) for integers 1 <= n < 2**25, by exponent and top ROOT_BITS mantissa bits.
+
+    Entry (e << ROOT_BITS) + j stands for n in [m, m + 1) * 2**(e - ROOT_BITS), m = 2**ROOT_BITS
+    + j, and holds the reciprocal root of the interval's middle, cut to a multiple of 2**-30.
+    """
+    size = 1 << ROOT_BITS
+    roots = [
+        isqrt((1 << (61 + ROOT_BITS - e)) // (2 * (size + j) + 1))
+        for e in range(25)
+        for j in range(size)
+    ]
+    return np.array(roots, np.float32) * np.float32(2.0**-30)
+
+
+def rotary_table(window: int, head_dim: int) -> NDArray[np.float32]:
+    """Cosines and sines of the positions 0 .. 2W-1, (2, 2 * window, head_dim / 2).
+
+    Every frequency is a whole multiple of one turn in 2W positions, so that position t may be
+    taken modulo 2W for ever. Rounded to 2**-14 and stored with the weights.
+    """
+    turns = np.round(np.geomspace(1, window, head_dim // 2))
+    angles = np.arange(2 * window)[:, None] * turns * (np.pi / window)
+    both = np.stack([np.cos(angles), np.sin(angles)])
+    return (np.round(both * 2.0**14) / 2.0**14).astype(np.float32)

@@ -1,0 +1,185 @@
+"""Trains a Megabyte on a corpus: Muon for the matrices, AdamW for the rest.
+
+Sequences start with an empty cache, at random places or at the start of a file. The loss is bits
+per byte. Nothing is printed; progress goes to a callback and to a JSONL log.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mbz.config import TrainConfig
+from mbz.data import Corpus, sample_positions
+from mbz.model import Linear, Megabyte
+
+log = logging.getLogger(__name__)
+
+LOG_EVERY = 50
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """What a callback sees: loss in bits per byte, bytes trained on, seconds, bytes per second."""
+
+    step: int
+    loss: float
+    bytes: int
+    seconds: float
+    rate: float
+    fraction: float
+
+
+def optimisers(model: Megabyte, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the model; AdamW for embeddings, vectors and the head."""
+    matrices = [
+        m.weight for m in model.modules() if isinstance(m, Linear) and m is not model.head
+    ]
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in model.parameters() if id(p) not in chosen]
+    fused = rest[0].is_cuda
+    return [
+        torch.optim.Muon(
+            matrices,
+            lr=config.matrix_rate,
+            momentum=0.95,
+            weight_decay=config.weight_decay,
+            adjust_lr_fn="original",
+        ),
+        torch.optim.AdamW(
+            rest, lr=config.other_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=fused
+        ),
+    ]
+
+
+def rate_factor(step: int, fraction: float, config: TrainConfig) -> float:
+    """Warm-up, constant, then linear decay to zero; `fraction` of the run lies behind."""
+    warm = min(1.0, (step + 1) / config.warmup)
+    return warm * min(1.0, (1 - fraction) / (1 - config.decay_from))
+
+
+class Batches:
+    """Sequences of a corpus as tensors on the device; the whole stream is kept there."""
+
+    def __init__(self, corpus: Corpus, config: TrainConfig, device: torch.device) -> None:
+        self.corpus, self.config = corpus, config
+        self.stream = torch.from_numpy(corpus.stream.copy()).to(device)
+        self.offsets = torch.arange(config.sequence, device=device)
+
+    def __call__(self, step: int) -> Tensor:
+        """Bytes of one step, (batch, sequence) int32."""
+        c = self.config
+        starts = sample_positions(
+            self.corpus,
+            seed=c.seed,
+            step=step,
+            batch=c.batch,
+            length=c.sequence,
+            file_starts=c.file_starts,
+        )
+        starts = torch.from_numpy(starts).to(self.stream.device, non_blocking=True)
+        return self.stream[starts[:, None] + self.offsets].int()
+
+
+def train(
+    model: Megabyte,
+    corpus: Corpus,
+    config: TrainConfig,
+    log_path: Path,
+    *,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Progress:
+    """Trains `model` in place, on the device where it is.
+
+    Args:
+        model: a Megabyte whose patch size divides `config.sequence`.
+        corpus: the training part.
+        config: sizes, rates, and the end of the run.
+        log_path: a JSONL file; one line of configuration, then one line per report.
+        on_progress: called every LOG_EVERY steps and at the end.
+
+    Returns:
+        The last report.
+
+    Raises:
+        ValueError: the corpus is shorter than one sequence.
+        FloatingPointError: the loss is no longer a number.
+    """
+    device = next(model.parameters()).device
+    batches = Batches(corpus, config, device)
+    masks = model.masks(config.sequence, device)
+    loss_of = torch.compile(model.loss) if device.type == "cuda" else model.loss
+    parts = optimisers(model, config)
+    rates = [group["lr"] for part in parts for group in part.param_groups]
+    model.train()
+    if device.type == "cuda":  # compile before the clock starts
+        loss_of(batches(0), masks).backward()
+        model.zero_grad(set_to_none=True)
+    started = time.monotonic()
+    step, fraction, losses = 0, 0.0, []
+    with log_path.open("w") as lines:
+        lines.write(json.dumps({"model": model.config.to_dict(), "train": asdict(config)}) + "\n")
+        while True:
+            loss = loss_of(batches(step), masks)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+            factor = rate_factor(step, fraction, config)
+            groups = [group for part in parts for group in part.param_groups]
+            for group, rate in zip(groups, rates, strict=True):
+                group["lr"] = rate * factor
+            for part in parts:
+                part.step()
+                part.zero_grad(set_to_none=True)
+            losses.append(loss.detach())
+            step += 1
+            seconds = time.monotonic() - started
+            fraction = max(step / config.steps, seconds / config.seconds)
+            if step % LOG_EVERY == 0 or fraction >= 1:
+                report = _report(losses, step, time.monotonic() - started, fraction, config)
+                losses = []
+                lines.write(json.dumps(asdict(report)) + "\n")
+                lines.flush()
+                on_progress(report)
+                if fraction >= 1:
+                    return report
+
+
+def _report(
+    losses: list[Tensor], step: int, seconds: float, fraction: float, config: TrainConfig
+) -> Progress:
+    loss = torch.stack(losses).mean().item()
+    if not np.isfinite(loss):
+        msg = f"the loss became {loss} before step {step}; try lower learning rates"
+        raise FloatingPointError(msg)
+    total = step * config.batch * config.sequence
+    return Progress(
+        step=step,
+        loss=loss,
+        bytes=total,
+        seconds=seconds,
+        rate=total / seconds,
+        fraction=min(1.0, fraction),
+    )
+
+
+@torch.no_grad()
+def evaluate(model: Megabyte, stream: np.ndarray, length: int, batch: int = 16) -> float:
+    """Bits per byte of a uint8 stream cut into sequences of `length`, the short rest left out.
+
+    Total bits over total bytes; nan if the stream is shorter than one sequence.
+    """
+    device = next(model.parameters()).device
+    masks = model.masks(length, device)
+    count = len(stream) // length
+    rows = torch.from_numpy(np.array(stream[: count * length])).view(count, length)
+    model.eval()
+    total = sum(
+        model.loss(part.to(device).int(), masks).item() * len(part) for part in rows.split(batch)
+    )
+    return total / count if count else float("nan")
