@@ -1,0 +1,5 @@
+"""`python -m mbz_cli` is `mbz`."""
+
+from .app import main
+
+main()

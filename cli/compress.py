@@ -1,0 +1,55 @@
+"""`mbz compress`: files to archives."""
+
+from . import files, options
+from .ui import Ui
+
+
+def compress(
+    names: options.OptionalFiles = None,
+    *,
+    output: options.Output = None,
+    stdout: options.Stdout = False,
+    force: options.Force = False,
+    keep: options.Keep = False,  # noqa: ARG001 - accepted because hands type it
+    model: options.Model = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    lanes: options.Lanes = None,
+    block_size: options.BlockSize = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Compresses each FILE to FILE.mbz.
+
+    Without FILE, standard input goes to standard output.
+    """
+    ui = Ui(quiet=quiet, verbose=verbose, debug=debug)
+    names = names or [files.STREAM]
+    with ui.reporting():
+        from mbz import codec, zoo
+
+        from .predictors import Models
+
+        files.check_outputs(names, output=output, stdout=stdout)
+        folder = zoo.find(model)
+        models = Models(folder=folder, device=device, threads=threads)
+        for name in names:
+            with ui.reporting(name), files.opened(name, binary=False) as source:
+                target = files.target_name(name, output=output, stdout=stdout, restoring=False)
+                size = files.size_of(source)
+                with files.created(target, source, force=force, binary=True) as result:
+                    predictor, model_id = models.open(folder)
+                    with ui.progress(name, size) as progress:
+                        stats = codec.compress(
+                            source,
+                            result,
+                            predictor,
+                            model_id,
+                            block_size=block_size or codec.DEFAULT_BLOCK,
+                            lanes=lanes,
+                            size=size,
+                            progress=progress,
+                        )
+                ui.done(name, stats.raw_length, stats.archive_length, packing=True)
+    ui.exit()

@@ -1,0 +1,193 @@
+"""Names, guards and atomic outputs: what happens to files around a compression.
+
+An output is written under a temporary name beside its target and renamed when it is complete and
+on disk, so that no failure leaves a partial file under the final name.
+"""
+
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from mbz.errors import MbzError
+
+SUFFIX = ".mbz"
+STREAM = "-"  # standard input or output, as a file name
+
+
+class Refused(MbzError):
+    """The files named by the user cannot be used as asked."""
+
+
+def target_name(source: str, *, output: str | None, stdout: bool, restoring: bool) -> str:
+    """Returns the name of the output for one input; `-` is standard output.
+
+    Raises:
+        Refused: If no name was given and none follows from the input's suffix.
+    """
+    if output is not None:
+        return output
+    if stdout or source == STREAM:
+        return STREAM
+    stem = Path(source).name.removesuffix(SUFFIX)
+    if not restoring:
+        if source.endswith(SUFFIX):
+            raise Refused(f"already ends in {SUFFIX}; name the output with -o OUT")
+        return source + SUFFIX
+    if not source.endswith(SUFFIX) or not stem:
+        raise Refused(f"does not end in {SUFFIX}; name the output with -o OUT")
+    return source.removesuffix(SUFFIX)
+
+
+def check_outputs(files: list[str], *, output: str | None, stdout: bool) -> None:
+    """Checks that one name for the output is meant for one input.
+
+    Raises:
+        Refused: If the options contradict each other.
+    """
+    if output is not None and stdout:
+        raise Refused("-o and -c contradict each other; give one of them")
+    if output is not None and len(files) > 1:
+        raise Refused("-o names one output for several files; give one file at a time")
+
+
+@contextmanager
+def opened(name: str, *, binary: bool = True) -> Iterator[BinaryIO]:
+    """Opens an input; `binary` says that it cannot sensibly be typed in at a terminal."""
+    if name == STREAM:
+        if binary and sys.stdin.isatty():
+            raise Refused("an archive is not read from a terminal; name a file")
+        yield sys.stdin.buffer
+        return
+    if Path(name).is_dir():
+        raise Refused("is a directory; name the files in it")
+    with Path(name).open("rb") as file:
+        yield file
+
+
+def size_of(source: BinaryIO) -> int | None:
+    """Returns the bytes left in a regular file, None for a pipe or a device."""
+    status = _status(source)
+    if status is None or status.st_size == 0:  # files under /proc say 0 and have content
+        return None
+    return status.st_size - source.tell()
+
+
+@contextmanager
+def created(name: str, source: BinaryIO, *, force: bool, binary: bool) -> Iterator[BinaryIO]:
+    """Opens an output, which appears under its name only if the body succeeds.
+
+    Args:
+        name: The output; `-` is standard output.
+        source: The input, whose mode and time are copied and which is never overwritten.
+        force: Replaces an existing file.
+        binary: The output is certainly no text, so a terminal is refused at once.
+
+    Raises:
+        Refused: If the output exists, is the input, is a directory or is a terminal.
+    """
+    if name == STREAM:
+        with _standard_output(source, binary=binary) as stream:
+            yield stream
+        return
+    path = Path(name)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with path.open("wb") as device:  # /dev/null or a pipe: must not be replaced by a file
+            yield device
+        return
+    _check_target(path, source, force=force)
+    with _atomic(path, _status(source)) as stream:
+        yield stream
+        _check_target(path, source, force=force)  # the file may have appeared meanwhile
+
+
+def _check_target(path: Path, source: BinaryIO, *, force: bool) -> None:
+    if path.is_dir():
+        raise Refused(f"the output {path} is a directory; name a file")
+    if path.exists() and _is_same(_status(source), path.stat()):
+        raise Refused(f"the output {path} is the input itself; name another with -o OUT")
+    if os.path.lexists(path) and not force:
+        raise Refused(f"the output {path} exists; overwrite it with -f")
+
+
+@contextmanager
+def _atomic(path: Path, status: os.stat_result | None) -> Iterator[BinaryIO]:
+    """Writes beside `path` and renames at the end; `status` is of a file whose mode is copied."""
+    partial = path.with_name(f".mbz-{secrets.token_hex(8)}.tmp")
+    private = 0o666 if status is None else 0o600  # nobody reads more here than in the source
+    try:
+        file = open(partial, "xb", opener=lambda name, flags: os.open(name, flags, private))  # noqa: SIM115
+    except OSError as error:
+        raise Refused(f"cannot create {path} ({error.strerror})") from error
+    try:
+        with file:
+            yield file
+            file.flush()
+            if status is not None:
+                _copy_status(status, partial)
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:  # Ctrl-C and SIGTERM too
+        partial.unlink(missing_ok=True)
+        raise
+    with suppress(OSError):  # some systems cannot open a folder; the file itself is safe
+        _sync_folder(path.parent)
+
+
+def _copy_status(status: os.stat_result, path: Path) -> None:
+    with suppress(OSError):  # some file systems have no modes
+        path.chmod(stat.S_IMODE(status.st_mode) & 0o777)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _standard_output(source: BinaryIO, *, binary: bool) -> Iterator[BinaryIO]:
+    stream = sys.stdout.buffer
+    if sys.stdout.isatty():
+        if binary:
+            raise Refused("compressed data is not written to a terminal; name a file with -o OUT")
+        stream = cast("BinaryIO", _Terminal(stream))
+    if _is_same(_status(source), _status(sys.stdout.buffer)):
+        raise Refused("standard output is the input itself; write to another file")
+    yield stream
+    stream.flush()
+
+
+class _Terminal:
+    """A terminal that takes text only: a byte 0 is in nearly every other kind of data."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def write(self, data: bytes) -> int:
+        if 0 in data:
+            raise Refused("the content is no text for a terminal; name a file with -o OUT")
+        return self._stream.write(data)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+def _status(stream: BinaryIO) -> os.stat_result | None:
+    """Returns what the system knows of a regular file, None for anything else."""
+    try:
+        status = os.fstat(stream.fileno())
+    except OSError:  # io.UnsupportedOperation, a stream in memory, is one
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
+def _is_same(one: os.stat_result | None, other: os.stat_result | None) -> bool:
+    return one is not None and other is not None and os.path.samestat(one, other)

@@ -1,0 +1,117 @@
+"""What a command tells its user, on standard error: errors, one line a file, progress."""
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+
+import typer
+
+from mbz.errors import DataError, MbzError
+
+WIDE = 10_000  # columns, more than any table has
+
+
+class Ui:
+    """Messages of one run of a command, and the exit code that they add up to."""
+
+    def __init__(self, *, quiet: bool = False, verbose: bool = False, debug: bool = False) -> None:
+        self._verbose = verbose and not quiet
+        self._progress = not quiet and sys.stderr.isatty()
+        self._debug = debug
+        self._code = 0
+        self._seconds = 0.0
+
+    @contextmanager
+    def reporting(self, name: str | None = None) -> Iterator[None]:
+        """Turns an error of the body into one sentence about the file `name`."""
+        try:
+            yield
+        except (typer.Exit, BrokenPipeError):  # not an error of ours; nobody reads on
+            raise
+        except Exception as error:  # noqa: BLE001 - the last resort between users and tracebacks
+            self._code = max(self._code, 2 if isinstance(error, DataError) else 1)
+            place = "" if name is None else f"{printable(name)}: "
+            typer.echo(f"mbz: {place}{_sentence(error)}", err=True)
+            if self._debug:
+                traceback.print_exception(error)
+
+    def done(self, name: str, raw: int, packed: int, *, packing: bool) -> None:
+        """Says how one file went, if `-v` asks for it; the time is that of `progress`."""
+        if self._verbose:
+            sizes = f"{raw} -> {packed}" if packing else f"{packed} -> {raw}"
+            rates = f"{raw / packed:.3f}x, {8 * packed / raw:.3f} bpb, " if raw else ""
+            speed = f"{raw / 1000 / max(self._seconds, 1e-9):.1f} KB/s"
+            typer.echo(f"{printable(name)}: {sizes} bytes ({rates}{speed})", err=True)
+
+    @contextmanager
+    def progress(self, name: str, total: int | None) -> Iterator[Callable[[int], None] | None]:
+        """Times the body and shows a bar on a terminal.
+
+        Yields:
+            What to call with the number of bytes done so far, or None when nothing is shown.
+        """
+        start = time.perf_counter()
+        with _bar(name, total) if self._progress else nullcontext() as report:
+            yield report
+        self._seconds = time.perf_counter() - start
+
+    def exit(self) -> None:
+        """Ends the command with the worst exit code so far."""
+        if self._code:
+            raise typer.Exit(self._code)
+
+
+@contextmanager
+def _bar(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    from rich import progress
+    from rich.console import Console
+    from rich.markup import escape
+
+    bar = progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.TaskProgressColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,  # standard output may carry the data
+        redirect_stderr=False,
+    )
+    with bar:
+        task = bar.add_task(escape(printable(name)), total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | int | float]]) -> None:
+    """Prints aligned columns on standard output, text to the left and numbers to the right."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        is_text = any(isinstance(row[index], str) for row in rows)
+        table.add_column(column, justify="left" if is_text else "right", overflow="fold")
+    for row in rows:
+        cells = (f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    # Nothing is folded in a pipe, however long the names are.
+    Console(width=None if sys.stdout.isatty() else WIDE, highlight=False).print(table)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, MbzError):
+        return str(error).removesuffix(".")
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, MemoryError):
+        return "not enough memory; try a smaller --block-size or fewer --lanes"
+    return f"internal error ({type(error).__name__}: {error}); run again with --debug, report it"
+
+
+def printable(name: str) -> str:
+    """Returns a file name that can do nothing to a terminal."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
