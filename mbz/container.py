@@ -1,0 +1,386 @@
+"""The bytes of an archive around its payloads: headers, lengths, checks (docs/format.md, 1 to 5).
+
+Knows neither models nor the coder. Imports the standard library and xxhash only.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, Protocol
+
+import xxhash
+
+from mbz.errors import BadMagic, Corrupt, Truncated, UnknownVersion
+
+__all__ = [
+    "ARITHMETIC_VERSION",
+    "FINGERPRINT_BYTES",
+    "FORMAT_VERSION",
+    "MAGIC",
+    "MAX_BLOCK",
+    "MAX_LANES",
+    "MAX_NAME",
+    "MAX_SIZE",
+    "Block",
+    "End",
+    "Header",
+    "Kind",
+    "ModelId",
+    "Readable",
+    "Reader",
+    "check_of",
+    "content_check",
+    "pack_block",
+    "pack_end",
+    "pack_header",
+    "read_block",
+    "read_header",
+]
+
+MAGIC: Final = b"\xb5mb"
+FORMAT_VERSION: Final = 0
+ARITHMETIC_VERSION: Final = 0
+FINGERPRINT_BYTES: Final = 8
+
+MAX_BLOCK: Final = 1 << 26
+MAX_LANES: Final = 1 << 12
+MAX_NAME: Final = 255
+MAX_SIZE: Final = (1 << 63) - 1
+
+# Bits of the header's flags (section 3).
+_FORM_BITS, _HAS_MODEL, _HAS_NAME, _HAS_SIZE, _HAS_LANES, _RESERVED = (
+    0x03,
+    0x04,
+    0x08,
+    0x10,
+    0x20,
+    0x80,
+)
+# Bits of a block header's kind (section 4).
+_KIND_BITS, _KIND_RESERVED = 0x03, 0x7C
+_BLOCKS_FOLLOW = _END = 3
+_CHECK16_BYTES = 2
+_COMPACT_CHECK_BYTES = 4
+_CHECK_BYTES = 8
+_VARINT_BYTES = 9
+_PIECE = 1 << 20  # bytes asked of a stream at once
+
+
+class Kind(IntEnum):
+    """How a block's payload holds its content."""
+
+    STORED = 0
+    LZMA = 1
+    MODEL = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelId:
+    """Which model an archive needs: the leading 8 bytes of its SHA-256 and, for people, a name."""
+
+    fingerprint: bytes
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.fingerprint) != FINGERPRINT_BYTES:
+            raise ValueError(f"fingerprint must have {FINGERPRINT_BYTES} bytes")
+        if self.name is not None and not _is_name(self.name.encode()):
+            raise ValueError(f"name must have 1 to {MAX_NAME} bytes and no control characters")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """What the header of one block says; `check` has 8 bytes, or 4 in the compact form."""
+
+    kind: Kind
+    raw_length: int
+    coded_length: int
+    lanes: int  # 0 unless kind is MODEL
+    check: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class End:
+    """The end mark: raw length and check of all blocks together."""
+
+    raw_length: int
+    check: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Header:
+    """What an archive's header says; `only_block` is set in the compact form alone."""
+
+    model: ModelId | None
+    size: int | None
+    only_block: Block | None
+
+
+def content_check(content: bytes) -> bytes:
+    """The 8 check bytes of a block's content; the compact form keeps the first 4."""
+    return check_of(xxhash.xxh64(content))
+
+
+def check_of(hasher: xxhash.xxh64) -> bytes:
+    """The 8 check bytes of what a seedless XXH64 hasher has seen."""
+    return hasher.intdigest().to_bytes(_CHECK_BYTES, "little")
+
+
+def pack_header(header: Header) -> bytes:
+    """The bytes of an archive's header, which the payload of `only_block` follows if it is set."""
+    model, block = header.model, header.only_block
+    flags = _BLOCKS_FOLLOW if block is None else int(block.kind)
+    fields = b""
+    if model is not None:
+        flags |= _HAS_MODEL
+        fields += model.fingerprint
+        if model.name is not None:
+            flags |= _HAS_NAME
+            name = model.name.encode()
+            fields += bytes([len(name)]) + name
+    if header.size is not None:
+        flags |= _HAS_SIZE
+        fields += _varint(header.size)
+    if block is not None:
+        assert block.raw_length == header.size
+        assert (block.kind is Kind.MODEL) == (model is not None)
+        if block.lanes > 1:
+            flags |= _HAS_LANES
+            fields += _varint(block.lanes)
+        if block.kind is not Kind.STORED:
+            fields += _varint(block.coded_length)
+        fields += block.check[:_COMPACT_CHECK_BYTES]
+    versions = FORMAT_VERSION << 4 | (0 if model is None else ARITHMETIC_VERSION)
+    return _sealed(MAGIC + bytes([versions, flags]) + fields)
+
+
+def pack_block(block: Block) -> bytes:
+    """The bytes of a block header in the block form; the payload follows it."""
+    fields = bytes([block.kind]) + _varint(block.raw_length)
+    if block.kind is Kind.MODEL:
+        fields += _varint(block.lanes)
+    if block.kind is not Kind.STORED:
+        fields += _varint(block.coded_length)
+    return _sealed(fields + block.check)
+
+
+def pack_end(end: End) -> bytes:
+    """The bytes of the end mark."""
+    return _sealed(bytes([_END]) + _varint(end.raw_length) + end.check)
+
+
+class Readable(Protocol):
+    """A binary stream; it may give fewer bytes than asked for, and none only at its end."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes."""
+
+
+class Reader:
+    """Reads a stream exactly: as many bytes as asked for, or `Truncated`.
+
+    `offset` counts the bytes taken since the reader was made.
+    """
+
+    def __init__(self, src: Readable) -> None:
+        self.offset = 0
+        self._src = src
+        self._ahead = b""  # at most one byte
+
+    def at_end(self) -> bool:
+        """Whether no byte is left; may wait for one."""
+        if not self._ahead:
+            self._ahead = self._src.read(1)
+        return not self._ahead
+
+    def up_to(self, size: int) -> bytes:
+        """The next `size` bytes, fewer only at the end; takes memory only for bytes that exist."""
+        pieces, missing = [self._ahead[:size]], size - len(self._ahead[:size])
+        self._ahead = self._ahead[size:]
+        while missing:
+            piece = self._src.read(min(missing, _PIECE))
+            if not piece:
+                break
+            pieces.append(piece)
+            missing -= len(piece)
+        self.offset += size - missing
+        return b"".join(pieces)
+
+    def exactly(self, size: int) -> bytes:
+        """The next `size` bytes.
+
+        Raises:
+            Truncated: the stream ends before them.
+        """
+        data = self.up_to(size)
+        if len(data) < size:
+            raise Truncated(f"The archive is cut off after {self.offset} bytes.")
+        return data
+
+    def skip(self, size: int) -> None:
+        """Passes over `size` bytes, seeking if the stream can.
+
+        Raises:
+            Truncated: the stream ends before them.
+        """
+        seekable = getattr(self._src, "seekable", None)
+        if size > 1 and not self._ahead and seekable is not None and seekable():
+            self._src.seek(size - 1, 1)  # type: ignore[attr-defined]
+            self.offset += size - 1
+            size = 1  # reading the last byte proves that the others were there
+        while size:
+            size -= len(self.exactly(min(size, _PIECE)))
+
+
+def read_header(reader: Reader) -> Header:
+    """Reads and checks an archive's header (section 3).
+
+    Raises:
+        BadMagic, UnknownVersion, Truncated, Corrupt: as section 9 says.
+    """
+    magic = reader.up_to(len(MAGIC))
+    if not MAGIC.startswith(magic):
+        raise BadMagic("This is not an mbz archive: it does not start with the magic bytes.")
+    if len(magic) < len(MAGIC):
+        raise Truncated("The archive is cut off inside its first bytes.")
+    fields = _Fields(reader, magic)
+    versions = fields.byte()
+    for what, version, known in (
+        ("format", versions >> 4, FORMAT_VERSION),
+        ("arithmetic", versions & 15, ARITHMETIC_VERSION),
+    ):
+        if version != known:
+            raise UnknownVersion(
+                f"The archive has {what} version {version}, but this release reads only {known}; "
+                "another release of mbz is needed."
+            )
+    flags = fields.byte()
+    form = flags & _FORM_BITS
+    compact = form != _BLOCKS_FOLLOW
+    _require(not flags & _RESERVED, "a reserved flag is set")
+    if compact:
+        needs = _HAS_SIZE | (_HAS_MODEL if form == Kind.MODEL else 0)
+        _require(flags & (_HAS_SIZE | _HAS_MODEL) == needs, "its flags do not fit together")
+    _require(bool(flags & _HAS_MODEL) or not flags & _HAS_NAME, "it names no model but has a name")
+    _require(form == Kind.MODEL or not flags & _HAS_LANES, "it has lanes but no model block")
+
+    model = None
+    if flags & _HAS_MODEL:
+        fingerprint = fields.take(FINGERPRINT_BYTES)
+        name = None
+        if flags & _HAS_NAME:
+            encoded = fields.take(fields.byte())
+            _require(_is_name(encoded), "the model's name is not a name")
+            name = encoded.decode()
+        model = ModelId(fingerprint=fingerprint, name=name)
+    size = fields.varint() if flags & _HAS_SIZE else None
+    block = None
+    if compact:
+        assert size is not None
+        lanes = fields.varint() if flags & _HAS_LANES else int(form == Kind.MODEL)
+        block = _read_lengths(fields, Kind(form), size, lanes, _COMPACT_CHECK_BYTES)
+    fields.verify()
+    return Header(model=model, size=size, only_block=block)
+
+
+def read_block(reader: Reader) -> Block | End:
+    """Reads and checks the next block header or the end mark (sections 4 and 5).
+
+    Raises:
+        Truncated, Corrupt: as section 9 says.
+    """
+    fields = _Fields(reader)
+    bits = fields.byte()
+    _require(not bits & _KIND_RESERVED, "a reserved bit is set in a block header")
+    raw_length = fields.varint()
+    mark: Block | End
+    if bits & _KIND_BITS == _END:
+        mark = End(raw_length=raw_length, check=fields.take(_CHECK_BYTES))
+    else:
+        _require(raw_length > 0, "a block is empty")
+        kind = Kind(bits & _KIND_BITS)
+        lanes = fields.varint() if kind is Kind.MODEL else 0
+        mark = _read_lengths(fields, kind, raw_length, lanes, _CHECK_BYTES)
+    fields.verify()
+    return mark
+
+
+def _read_lengths(
+    fields: "_Fields", kind: Kind, raw_length: int, lanes: int, check_bytes: int
+) -> Block:
+    """The part that block headers and compact headers share: coded length and content check."""
+    _require(raw_length <= MAX_BLOCK, "a block is longer than the format allows")
+    coded_length = raw_length
+    if kind is not Kind.STORED:
+        coded_length = fields.varint()
+        _require(coded_length < raw_length, "a block's coded length is not below its raw length")
+    if kind is Kind.MODEL:
+        _require(1 <= lanes <= min(MAX_LANES, raw_length), "a block has too few or too many lanes")
+    return Block(
+        kind=kind,
+        raw_length=raw_length,
+        coded_length=coded_length,
+        lanes=lanes,
+        check=fields.take(check_bytes),
+    )
+
+
+class _Fields:
+    """The fields of one header, with the bytes read so far for its check."""
+
+    def __init__(self, reader: Reader, start: bytes = b"") -> None:
+        self._reader = reader
+        self._seen = bytearray(start)
+
+    def take(self, size: int) -> bytes:
+        data = self._reader.exactly(size)
+        self._seen += data
+        return data
+
+    def byte(self) -> int:
+        return self.take(1)[0]
+
+    def varint(self) -> int:
+        value = 0
+        for group in range(_VARINT_BYTES):
+            byte = self.byte()
+            value |= (byte & 0x7F) << 7 * group
+            if byte < 0x80:
+                _require(byte > 0 or group == 0, "a number is written longer than needed")
+                return value
+        raise Corrupt("The archive is damaged: a number is too long.")
+
+    def verify(self) -> None:
+        expected = _check16(self._seen)
+        _require(self._reader.exactly(_CHECK16_BYTES) == expected, "a header's check is wrong")
+
+
+def _require(condition: bool, finding: str) -> None:
+    if not condition:
+        raise Corrupt(f"The archive is damaged: {finding}.")
+
+
+def _varint(value: int) -> bytes:
+    assert 0 <= value <= MAX_SIZE
+    groups = bytearray()
+    while value > 0x7F:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    groups.append(value)
+    return bytes(groups)
+
+
+def _check16(header: bytes | bytearray) -> bytes:
+    return (xxhash.xxh64_intdigest(bytes(header)) & 0xFFFF).to_bytes(_CHECK16_BYTES, "little")
+
+
+def _sealed(header: bytes) -> bytes:
+    return header + _check16(header)
+
+
+def _is_name(encoded: bytes) -> bool:
+    try:
+        name = encoded.decode()
+    except UnicodeDecodeError:
+        return False
+    control = any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in name)
+    return 0 < len(encoded) <= MAX_NAME and not control

@@ -1,0 +1,240 @@
+"""Headers byte by byte, and one fault a header (docs/format.md, sections 2 to 5 and 9)."""
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mbz import container
+from mbz.container import Block, End, Header, Kind, ModelId, Reader
+from mbz.errors import BadMagic, Corrupt, Truncated, UnknownVersion
+
+FINGERPRINT = bytes.fromhex("0011223344556677")
+CHECK = container.content_check(b"abc")
+
+
+def seal(fields: bytes) -> bytes:
+    return fields + container._check16(fields)
+
+
+def header(*, versions=0, flags, fields="") -> bytes:
+    return seal(container.MAGIC + bytes([versions, flags]) + bytes.fromhex(fields))
+
+
+def read(data: bytes) -> Header:
+    reader = Reader(io.BytesIO(data))
+    parsed = container.read_header(reader)
+    assert reader.at_end()
+    return parsed
+
+
+def read_block(data: bytes) -> Block | End:
+    reader = Reader(io.BytesIO(data))
+    mark = container.read_block(reader)
+    assert reader.at_end()
+    return mark
+
+
+def block(kind, raw, coded, lanes=0, check=CHECK) -> Block:
+    return Block(kind=kind, raw_length=raw, coded_length=coded, lanes=lanes, check=check)
+
+
+def test_content_check_is_xxh64_little_endian():
+    assert CHECK.hex() == "990977adf52cbc44"  # XXH64("abc") = 44bc2cf5ad770999
+
+
+GOLDEN = [
+    (Header(model=None, size=0, only_block=block(Kind.STORED, 0, 0)), "b56d62 00 10 00 990977ad"),
+    (
+        Header(model=None, size=300, only_block=block(Kind.LZMA, 300, 7)),
+        "b56d62 00 11 ac02 07 990977ad",
+    ),
+    (
+        Header(
+            model=ModelId(fingerprint=FINGERPRINT),
+            size=200,
+            only_block=block(Kind.MODEL, 200, 128, 1),
+        ),
+        "b56d62 00 16 0011223344556677 c801 8001 990977ad",
+    ),
+    (
+        Header(
+            model=ModelId(fingerprint=FINGERPRINT, name="wee"),
+            size=200,
+            only_block=block(Kind.MODEL, 200, 0, 128),
+        ),
+        "b56d62 00 3e 0011223344556677 03 776565 c801 8001 00 990977ad",
+    ),
+    (Header(model=None, size=None, only_block=None), "b56d62 00 03"),
+    (
+        Header(model=ModelId(fingerprint=FINGERPRINT), size=2**40, only_block=None),
+        "b56d62 00 17 0011223344556677 808080808020",
+    ),
+]
+
+
+@pytest.mark.parametrize(("parsed", "fields"), GOLDEN)
+def test_golden_headers(parsed, fields):
+    data = container.pack_header(parsed)
+    assert data == seal(bytes.fromhex(fields))
+    again = read(data)
+    assert (again.model, again.size) == (parsed.model, parsed.size)
+    if parsed.only_block is not None:
+        assert again.only_block.check == CHECK[:4]
+        assert again.only_block.lanes == parsed.only_block.lanes
+        assert again.only_block.coded_length == parsed.only_block.coded_length
+
+
+@pytest.mark.parametrize(
+    ("mark", "fields"),
+    [
+        (block(Kind.STORED, 5, 5), "00 05 990977adf52cbc44"),
+        (block(Kind.LZMA, 1 << 20, 100), "01 808040 64 990977adf52cbc44"),
+        (block(Kind.MODEL, 1 << 26, 0, 4096), "02 80808020 8020 00 990977adf52cbc44"),
+        (End(raw_length=0, check=CHECK), "03 00 990977adf52cbc44"),
+    ],
+)
+def test_golden_block_headers(mark, fields):
+    data = container.pack_block(mark) if isinstance(mark, Block) else container.pack_end(mark)
+    assert data == seal(bytes.fromhex(fields))
+    assert read_block(data) == mark
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xb5", b"\xb5m", b"\xb5mb", b"\xb5mb\0", b"\xb5mb\0\x10\0"]
+)
+def test_a_short_header_is_truncated(data):
+    with pytest.raises(Truncated):
+        read(data)
+
+
+@pytest.mark.parametrize("data", [b"\x1f\x8b\x08", b"m", b"\xb5mB\0\x10", b"hello, world"])
+def test_other_magic(data):
+    with pytest.raises(BadMagic):
+        read(data)
+
+
+@pytest.mark.parametrize("versions", [0x01, 0x10, 0xF0, 0x0F])
+def test_unknown_versions(versions):
+    with pytest.raises(UnknownVersion):
+        read(header(versions=versions, flags=3))
+
+
+STORED, MODEL = "00 990977ad", "0011223344556677"
+FAULTY_HEADERS = {
+    "reserved flag": (0x83, ""),
+    "compact without size": (0x00, "990977ad"),
+    "stored with model": (0x14, MODEL + STORED),
+    "model block without model": (0x12, "c8 01 05 990977ad"),
+    "name without model": (0x0B, "01 61"),
+    "lanes without model block": (0x30, "c8 01 01 990977ad"),
+    "lanes in block form": (0x27, MODEL + "01"),
+    "empty name": (0x0F, MODEL + "00"),
+    "name with escape": (0x0F, MODEL + "02 1b 63"),
+    "name with C1 control": (0x0F, MODEL + "02 c2 9b"),
+    "name not UTF-8": (0x0F, MODEL + "01 ff"),
+    "size padded": (0x13, "80 00"),
+    "size too long": (0x13, "ff ff ff ff ff ff ff ff ff 01"),
+    "block too long": (0x10, "81 80 80 20 990977ad"),
+    "coded not below raw": (0x11, "05 05 990977ad"),
+    "empty LZMA": (0x11, "00 00 990977ad"),
+    "empty model block": (0x16, MODEL + "00 00 990977ad"),
+    "no lanes": (0x36, MODEL + "05 00 01 990977ad"),
+    "more lanes than bytes": (0x36, MODEL + "05 06 01 990977ad"),
+    "too many lanes": (0x36, MODEL + "80 80 40 81 20 01 990977ad"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTY_HEADERS)
+def test_one_fault_in_a_header_is_corrupt(fault):
+    flags, fields = FAULTY_HEADERS[fault]
+    with pytest.raises(Corrupt):
+        read(header(flags=flags, fields=fields))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "04 05 990977adf52cbc44",
+        "40 05 990977adf52cbc44",
+        "00 00 990977adf52cbc44",
+        "00 81808020 990977adf52cbc44",
+        "01 05 05 990977adf52cbc44",
+        "02 05 00 01 990977adf52cbc44",
+        "02 05 06 01 990977adf52cbc44",
+        "03 8000 990977adf52cbc44",
+    ],
+)
+def test_one_fault_in_a_block_header_is_corrupt(fields):
+    with pytest.raises(Corrupt):
+        read_block(seal(bytes.fromhex(fields)))
+
+
+def test_unused_bits_are_ignored():
+    plain = read(header(flags=0x10, fields=STORED))
+    assert read(header(flags=0x50, fields=STORED)) == plain
+    assert read_block(seal(bytes.fromhex("83 00 990977adf52cbc44"))) == End(
+        raw_length=0, check=CHECK
+    )
+
+
+def test_a_model_is_known_by_eight_bytes():
+    with pytest.raises(ValueError, match="fingerprint"):
+        ModelId(fingerprint=bytes(32))
+    for name in ("", "a" * 256, "a\nb", "\x9b31m"):
+        with pytest.raises(ValueError, match="name"):
+            ModelId(fingerprint=FINGERPRINT, name=name)
+
+
+def test_every_flipped_bit_of_a_header_is_found():
+    data = container.pack_header(GOLDEN[3][0])
+    for bit in range(8 * len(data)):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises((BadMagic, UnknownVersion, Corrupt, Truncated)):
+            read(bytes(damaged))
+
+
+@given(value=st.integers(0, container.MAX_SIZE))
+def test_sizes_round_trip(value):
+    data = container.pack_header(Header(model=None, size=value, only_block=None))
+    assert read(data).size == value
+
+
+class Dribble:
+    """A stream that gives one byte a call and cannot seek."""
+
+    def __init__(self, data: bytes) -> None:
+        self._stream = io.BytesIO(data)
+        self.largest = 0
+
+    def read(self, size: int) -> bytes:
+        self.largest = max(self.largest, size)
+        return self._stream.read(min(size, 1))
+
+
+@pytest.mark.parametrize("stream", [io.BytesIO, Dribble])
+def test_reader(stream):
+    reader = Reader(stream(b"abcdefgh"))
+    assert not reader.at_end()
+    assert reader.exactly(0) == b""
+    assert reader.exactly(2) == b"ab"
+    reader.skip(0)
+    reader.skip(1)
+    assert not reader.at_end()
+    reader.skip(3)
+    assert reader.offset == 6
+    assert reader.up_to(1) == b"g"
+    with pytest.raises(Truncated):
+        Reader(stream(b"abc")).skip(4)
+    with pytest.raises(Truncated, match="3 bytes"):
+        Reader(stream(b"abc")).exactly(4)
+    assert reader.up_to(9) == b"h"
+    assert reader.at_end()
+
+
+def test_a_long_length_reserves_nothing():
+    stream = Dribble(b"abc")
+    assert Reader(stream).up_to(container.MAX_BLOCK) == b"abc"
+    assert stream.largest <= 1 << 20
