@@ -1,0 +1,483 @@
+"""Archives as a whole: round trips, sizes, golden bytes, damage (docs/format.md)."""
+
+import contextlib
+import io
+import math
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stub_predictor import StubPredictor
+
+from mbz import codec, container, payload
+from mbz.container import Kind, ModelId
+from mbz.errors import (
+    BadMagic,
+    Corrupt,
+    DataError,
+    LimitExceeded,
+    MbzError,
+    ModelMismatch,
+    Truncated,
+)
+from mbz.exact import COUNT_SUM
+
+FINGERPRINT = bytes.fromhex("0011223344556677")
+MODEL_ID = ModelId(fingerprint=FINGERPRINT)
+TEXT = b"abracadabra alakazam " * 3 + b"abba"
+
+
+class Pipe:
+    """A stream that cannot seek and gives few bytes at a time."""
+
+    def __init__(self, data: bytes, most: int = 7) -> None:
+        self._stream = io.BytesIO(data)
+        self._most = most
+
+    def read(self, size: int) -> bytes:
+        return self._stream.read(min(size, self._most))
+
+
+def skewed(n: int, seed: int = 0) -> bytes:
+    """Bytes with about 3 bits of entropy each and nothing to match: the stub's home ground."""
+    rng = np.random.default_rng(seed)
+    return rng.geometric(0.2, n).astype(np.uint8).tobytes()
+
+
+def random_bytes(n: int) -> bytes:
+    return random.Random(n).randbytes(n)
+
+
+def pack(data: bytes, *, model: bool = True, **options) -> bytes:
+    dst = io.BytesIO()
+    chosen = (StubPredictor(), options.pop("model_id", MODEL_ID)) if model else (None, None)
+    stats = codec.compress(io.BytesIO(data), dst, *chosen, **options)
+    assert stats.archive_length == len(dst.getvalue())
+    assert stats.raw_length == len(data) == sum(block.raw_length for block in stats.blocks)
+    return dst.getvalue()
+
+
+def find_stub(fingerprint: bytes, _name: str | None) -> StubPredictor:
+    assert fingerprint == FINGERPRINT
+    return StubPredictor()
+
+
+def unpack(archive: bytes, find_model=find_stub, **options) -> bytes:
+    dst = io.BytesIO()
+    stats = codec.decompress(io.BytesIO(archive), dst, find_model, **options)
+    assert (stats.raw_length, stats.archive_length) == (len(dst.getvalue()), len(archive))
+    return dst.getvalue()
+
+
+def kinds(archive: bytes) -> list[str]:
+    return [
+        info.block.kind.name for one in codec.describe(io.BytesIO(archive)) for info in one.blocks
+    ]
+
+
+# Round trips
+
+
+@pytest.mark.parametrize("n", range(65))
+def test_tiny_inputs(n):
+    for data in (random_bytes(n), bytes(n), b"\xff" * n, skewed(n), bytes(range(n))):
+        for model in (True, False):
+            archive = pack(data, model=model)
+            assert unpack(archive) == data
+            assert len(archive) <= n + 12 + (n > 127)
+
+
+def edges(*sizes: int) -> list[int]:
+    return sorted({size + delta for size in sizes for delta in (-1, 0, 1)})
+
+
+@pytest.mark.parametrize("n", edges(64, 128, 192, 256, 500))
+@pytest.mark.parametrize("lanes", [None, 1, 2, 7, 63, 64, 65, 4096])
+def test_block_and_lane_boundaries(n, lanes):
+    data = skewed(n)
+    archive = pack(data, block_size=64, lanes=lanes)
+    assert unpack(archive) == data
+    assert len(kinds(archive)) == -(-n // 64)
+
+
+@pytest.mark.parametrize("n", edges(8192, 16384, 3 * 8192))
+def test_default_lane_boundaries(n):
+    archive = pack(skewed(n))
+    assert kinds(archive) == ["MODEL"]
+    (info,) = codec.describe(io.BytesIO(archive))
+    assert info.header.only_block.lanes == -(-n // 8192)
+    assert unpack(archive) == skewed(n)
+
+
+@pytest.mark.parametrize("n", edges(100 * 163, 100 * 326))
+def test_scoring_chunk_boundaries(n):
+    """At 100 lanes, 163 steps are scored at once."""
+    assert unpack(pack(skewed(n), lanes=100)) == skewed(n)
+
+
+@given(
+    data=st.one_of(st.binary(max_size=400), st.text("ab\0", max_size=400).map(str.encode)),
+    block_size=st.integers(1, 500),
+    lanes=st.one_of(st.none(), st.integers(1, 40)),
+    model=st.booleans(),
+)
+def test_round_trip(data, block_size, lanes, model):
+    archive = pack(data, block_size=block_size, lanes=lanes, model=model)
+    assert unpack(archive) == data
+    (info,) = codec.describe(Pipe(archive))
+    assert (info.raw_length, info.archive_length) == (len(data), len(archive))
+
+
+def test_pipes():
+    data = skewed(1000) + random_bytes(500)
+    for size in (None, len(data)):
+        dst = io.BytesIO()
+        codec.compress(Pipe(data), dst, StubPredictor(), MODEL_ID, block_size=512, size=size)
+        assert dst.getvalue() == pack(data, block_size=512, size=size)
+        out = io.BytesIO()
+        codec.decompress(Pipe(dst.getvalue()), out, find_stub)
+        assert out.getvalue() == data
+
+
+@pytest.mark.parametrize("n", range(1, 40))
+def test_lanes_are_consecutive_and_even(n):
+    data = bytes(range(n))
+    for lanes in range(1, n + 1):
+        grid = payload._split_lanes(data, lanes)
+        sizes = [n // lanes + (lane < n % lanes) for lane in range(lanes)]
+        assert b"".join(grid[i, :size].tobytes() for i, size in enumerate(sizes)) == data
+        assert grid.shape == (lanes, max(sizes))
+        assert payload._join_lanes(grid, n) == data
+
+
+# Sizes and choices
+
+
+def test_exact_sizes():
+    assert len(pack(b"")) == 12
+    assert len(pack(b"x")) == 13
+    assert len(pack(random_bytes(65536))) == 65536 + 14
+    assert len(pack(bytes(1 << 17), model=False)) < 120
+    assert len(pack(bytes(1 << 17))) < 200
+    n = (1 << 17) + 5
+    assert len(pack(random_bytes(n), model=False, size=n, block_size=1 << 17)) <= n + 64
+
+
+@pytest.mark.parametrize("n", [60, 100, 127, 128, 500, 1000, 4096, 8192])
+def test_overhead_over_the_ideal_is_at_most_24_bytes(n):
+    data = skewed(n)
+    symbols_1S = np.frombuffer(data, np.uint8)[None]
+    predictor = StubPredictor()
+    predictor.reset(1)
+    counts = predictor.score(symbols_1S)[0, np.arange(n), symbols_1S[0]]
+    ideal = -np.log2((counts.astype(np.float64) + 1) / 2**24).sum() / 8
+    coded = payload.encode_model(data, 1, StubPredictor(), lambda _: None)
+    assert len(coded) <= math.ceil(ideal) + 1
+    block = container.Block(
+        kind=Kind.MODEL,
+        raw_length=n,
+        coded_length=len(coded),
+        lanes=1,
+        check=container.content_check(data),
+    )
+    head = container.pack_header(container.Header(model=MODEL_ID, size=n, only_block=block))
+    assert len(head) + len(coded) <= math.ceil(ideal) + 24
+    if n >= 1000:
+        assert pack(data) == head + coded
+
+
+def test_each_block_takes_the_smallest_kind():
+    data = skewed(4096) + random_bytes(4096) + random_bytes(64) * 64
+    archive = pack(data, block_size=4096)
+    assert kinds(archive) == ["MODEL", "STORED", "LZMA"]
+    assert unpack(archive) == data
+
+
+def test_a_model_that_no_block_needs_is_left_out():
+    (info,) = codec.describe(io.BytesIO(pack(random_bytes(100))))
+    assert info.header.model is None
+    unpack(pack(random_bytes(100)), find_model=None)
+    (info,) = codec.describe(io.BytesIO(pack(random_bytes(100), block_size=64)))
+    assert info.header.model == MODEL_ID
+
+
+def test_same_input_same_bytes():
+    assert pack(skewed(5000), lanes=3) == pack(skewed(5000), lanes=3)
+
+
+def test_size_is_recorded_in_the_block_form_when_known():
+    for size in (None, 200):
+        (info,) = codec.describe(io.BytesIO(pack(skewed(200), block_size=64, size=size)))
+        assert info.header.size == size
+
+
+# Golden archives
+
+# A change of these bytes is a change of the format: see docs/format.md, section 11.
+GOLDEN = {
+    "empty": (b"", "b56d6200100099e9d851d016"),
+    "stored": (b"mbz", "b56d62001003d1318578a51c6d627a"),
+    "lzma": (
+        bytes(1000),
+        "b56d620011e807135a0744794e07e003e7000b5d00006ffdffffa3b75a0d5e0000",
+    ),
+    "model": (
+        skewed(100),
+        (
+            "b56d62001e00112233445566770473747562643e57d78239bb470420e47f8e839784d75503806f441b54b75c"
+            "3ec643e9fd19ae67b2dd8f53add9341f59adedce8ff1e6a8214288c413d1a588d8086995a2888a882d055bfa"
+        ),
+    ),
+    "blocks": (
+        skewed(100) + bytes(100) + random_bytes(5),
+        (
+            "b56d62000f0011223344556677047374756271030264013e57d782391462992b1b1f0420e47f8e839784d755"
+            "03806f441b54b75c3ec643e9fd19ae67b2dd8f53add9341f59adedce8ff1e6a8214288c413d1a588d8086995"
+            "a2888a882d055bfa026401002f502cc90311bb17c7fc0005a909f3ccb9c7afedcf0a457c769f4103cd01c375"
+            "d2d7fc6820d54556"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_archives(name):
+    data, archive = GOLDEN[name]
+    assert unpack(bytes.fromhex(archive)) == data
+    if name != "lzma":  # another liblzma may find another, equally right payload
+        model_id = ModelId(fingerprint=FINGERPRINT, name="stub")
+        assert pack(data, block_size=100, model_id=model_id).hex() == archive
+
+
+# Damage
+
+
+def test_wrong_model_is_corrupt():
+    archive = pack(skewed(3000))
+    with pytest.raises(Corrupt, match="model"):
+        unpack(archive, lambda *_: StubPredictor(weight=33))
+
+
+def test_missing_model_is_refused_before_output():
+    def refuse(fingerprint, name):
+        raise ModelMismatch(f"{name} {fingerprint.hex()}")
+
+    archive = pack(skewed(300), block_size=128, model_id=ModelId(fingerprint=FINGERPRINT, name="w"))
+    dst = io.BytesIO()
+    with pytest.raises(ModelMismatch, match="w 0011223344556677"):
+        codec.decompress(io.BytesIO(archive), dst, refuse)
+    assert dst.getvalue() == b""
+
+
+ARCHIVES = {
+    "compact": pack(skewed(300)),
+    "blocks": pack(skewed(200) + bytes(200) + random_bytes(100), block_size=128),
+    "lzma": pack(TEXT * 4, model=False),
+    "stored": pack(random_bytes(90)),
+}
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_every_truncation_is_found(name):
+    archive = ARCHIVES[name]
+    for size in range(len(archive)):
+        with pytest.raises(Truncated):
+            unpack(archive[:size])
+        with pytest.raises(Truncated):
+            codec.describe(io.BytesIO(archive[:size]))
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+@pytest.mark.parametrize("seed", range(75))
+def test_mutations_raise_or_do_no_harm(name, seed):
+    rng = random.Random(seed)
+    archive = ARCHIVES[name]
+    right = unpack(archive)
+    damaged = bytearray(archive)
+    for _ in range(rng.choice([1, 1, 1, 2, 5])):
+        place = rng.randrange(len(damaged))
+        match rng.randrange(5):
+            case 0 | 1:
+                damaged[place] ^= 1 << rng.randrange(8)
+            case 2:
+                damaged[place] = rng.randrange(256)
+            case 3:
+                damaged.insert(place, rng.randrange(256))
+            case 4:
+                del damaged[max(place, 1) :]
+    with contextlib.suppress(DataError):
+        codec.describe(io.BytesIO(bytes(damaged)))
+    with contextlib.suppress(DataError):
+        assert unpack(bytes(damaged)) == right
+
+
+def block_form(*marks: bytes, flags: int = 0x03, fields: bytes = b"") -> bytes:
+    return container._sealed(container.MAGIC + bytes([0, flags]) + fields) + b"".join(marks)
+
+
+def stored(data: bytes) -> bytes:
+    block = container.Block(
+        kind=Kind.STORED,
+        raw_length=len(data),
+        coded_length=len(data),
+        lanes=0,
+        check=container.content_check(data),
+    )
+    return container.pack_block(block) + data
+
+
+def end(data: bytes, raw_length: int | None = None) -> bytes:
+    length = len(data) if raw_length is None else raw_length
+    check = container.content_check(data)
+    return container.pack_end(container.End(raw_length=length, check=check))
+
+
+def lzma_block(data: bytes, coded: bytes) -> bytes:
+    block = container.Block(
+        kind=Kind.LZMA,
+        raw_length=len(data),
+        coded_length=len(coded),
+        lanes=0,
+        check=container.content_check(data),
+    )
+    return container.pack_block(block) + coded
+
+
+MODEL_BLOCK = container.pack_block(
+    container.Block(kind=Kind.MODEL, raw_length=9, coded_length=0, lanes=1, check=bytes(8))
+)
+ZEROS = payload.encode_lzma(bytes(99))
+
+
+def test_block_form_by_hand():
+    assert unpack(block_form(stored(b"ab"), stored(b"c"), end(b"abc"))) == b"abc"
+    assert unpack(block_form(end(b""))) == b""
+    assert unpack(block_form(stored(b"ab"), end(b"ab"), flags=0x13, fields=b"\2")) == b"ab"
+    assert unpack(block_form(lzma_block(bytes(99), ZEROS), end(bytes(99)))) == bytes(99)
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        block_form(stored(b"c"), stored(b"ab"), end(b"abc")),
+        block_form(stored(b"ab"), end(b"abc")),
+        block_form(stored(b"ab"), end(b"ab", 3)),
+        block_form(stored(b"ab"), end(b"ab"), flags=0x13, fields=b"\3"),
+        block_form(stored(b"ab"), end(b"ab"), flags=0x13, fields=b"\1"),
+        block_form(stored(b"ab")[:-1] + b"c", end(b"ab")),
+        block_form(MODEL_BLOCK, end(b"")),
+        block_form(lzma_block(bytes(98), ZEROS), end(bytes(98))),
+        block_form(lzma_block(bytes(100), ZEROS), end(bytes(100))),
+        block_form(lzma_block(bytes(99), ZEROS + b"\0"), end(bytes(99))),
+        block_form(lzma_block(bytes(99), ZEROS[:-1]), end(bytes(99))),
+        block_form(lzma_block(bytes(99), b"\x55" + ZEROS[1:]), end(bytes(99))),
+    ],
+)
+def test_one_fault_in_the_block_form_is_corrupt(archive):
+    with pytest.raises(Corrupt):
+        unpack(archive)
+
+
+@pytest.mark.parametrize("tail", [b"\0", b"garbage", bytes(512), b"\xb5mB" + bytes(50)])
+def test_bytes_after_an_archive_are_corrupt(tail):
+    with pytest.raises(Corrupt, match="follow"):
+        unpack(pack(b"abc") + tail)
+
+
+def test_not_an_archive():
+    with pytest.raises(BadMagic):
+        unpack(TEXT)
+    with pytest.raises(Truncated):
+        unpack(b"")
+
+
+def test_output_limit():
+    for archive in (pack(bytes(300)), pack(bytes(300), block_size=64, size=300)):
+        assert unpack(archive, max_output=300) == bytes(300)
+        with pytest.raises(LimitExceeded):
+            unpack(archive, find_model=None, max_output=299)
+    with pytest.raises(LimitExceeded):
+        unpack(pack(bytes(300), block_size=64), max_output=299)
+    with pytest.raises(LimitExceeded):
+        unpack(pack(bytes(200)) * 2, max_output=399)
+
+
+# The rest of the interface
+
+
+def test_concatenated_archives_decode_as_one():
+    parts = [b"", skewed(500), random_bytes(100), bytes(300)]
+    archives = [pack(parts[0]), pack(parts[1]), pack(parts[2], block_size=64), pack(parts[3])]
+    joined = b"".join(archives)
+    dst = io.BytesIO()
+    stats = codec.decompress(Pipe(joined), dst, find_stub)
+    assert dst.getvalue() == b"".join(parts)
+    assert (stats.archives, stats.blocks) == (4, 5)
+    for infos in (codec.describe(Pipe(joined)), codec.describe(io.BytesIO(joined))):
+        assert [info.archive_length for info in infos] == [len(archive) for archive in archives]
+        assert infos[2].offset == len(archives[0]) + len(archives[1])
+
+
+def test_a_described_block_decodes_on_its_own():
+    data = skewed(300)
+    archive = pack(data, block_size=128)
+    (info,) = codec.describe(io.BytesIO(archive))
+    for one in info.blocks:
+        coded = archive[one.offset : one.offset + one.block.coded_length]
+        raw = codec.decode_block(one.block, coded, StubPredictor())
+        assert raw == data[one.raw_offset : one.raw_offset + one.block.raw_length]
+
+
+def test_testing_writes_nothing():
+    stats = codec.decompress(io.BytesIO(pack(skewed(5000))), None, find_stub)
+    assert stats.raw_length == 5000
+
+
+@pytest.mark.parametrize("block_size", [1 << 20, 4000])
+def test_progress_rises_to_the_end(block_size):
+    seen: list[int] = []
+    data = skewed(20000)
+    archive = pack(data, block_size=block_size, progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 20000
+    assert len(set(seen)) >= 2
+    seen.clear()
+    unpack(archive, progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 20000
+    assert len(set(seen)) >= 15
+
+
+def test_wrong_arguments():
+    for options in (
+        {"block_size": 0},
+        {"block_size": container.MAX_BLOCK + 1},
+        {"lanes": 0},
+        {"lanes": container.MAX_LANES + 1},
+        {"size": -1},
+    ):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            pack(b"abc", **options)
+    with pytest.raises(ValueError, match="together"):
+        codec.compress(io.BytesIO(), io.BytesIO(), StubPredictor())
+
+
+@pytest.mark.parametrize("size", [0, 299, 301])
+def test_a_size_that_is_not_the_input_s_is_refused(size):
+    for block_size in (64, 1000):
+        with pytest.raises(MbzError, match="changed"):
+            pack(bytes(300), size=size, block_size=block_size)
+
+
+def test_the_stub_is_a_predictor():
+    symbols_BS = np.frombuffer(skewed(60), np.uint8).reshape(3, 20)
+    one, other = StubPredictor(), StubPredictor()
+    one.reset(3)
+    other.reset(3)
+    whole = one.score(symbols_BS)
+    split = np.concatenate([other.score(symbols_BS[:, :7]), other.score(symbols_BS[:, 7:])], axis=1)
+    assert np.array_equal(whole, split)
+    assert (whole.sum(axis=2, dtype=np.int64) == COUNT_SUM).all()
+    assert whole.min() >= 0
