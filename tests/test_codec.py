@@ -273,7 +273,7 @@ def test_missing_model_is_refused_before_output():
 
 CONTENT = {
     "compact": skewed(300),
-    "blocks": skewed(100) + bytes(100) + random_bytes(50),
+    "blocks": skewed(100) + random_bytes(20) * 5 + random_bytes(50),
     "lzma": TEXT * 4,
     "stored": random_bytes(90),
 }
