@@ -1,0 +1,171 @@
+"""The real program: pipes, terminals, signals, exit codes, and how fast it answers."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+HEAVY = ("torch", "numpy", "constriction", "safetensors", "rich")
+
+
+def wait_for(condition, seconds=60):
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+def test_pipes(command, content):
+    packed = subprocess.run(
+        [*command, "compress", "-m", "tiny-test"], input=content, capture_output=True, check=True
+    )
+    assert packed.stderr == b""  # no progress where there is no terminal
+    restored = subprocess.run(
+        [*command, "decompress"], input=packed.stdout, capture_output=True, check=True
+    )
+    assert restored.stdout == content
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--nosuch"],
+        ["nosuch"],
+        ["test"],
+        ["compress", "--lanes", "0"],
+        ["compress", "--block-size", "1Q"],
+        ["compress", "--block-size", "65M"],
+        ["compress", "--device", "abacus"],
+        ["compress", "-m", "nosuch"],
+    ],
+)
+def test_usage_errors_are_one_sentence_and_exit_1(command, words):
+    result = subprocess.run([*command, *words], capture_output=True, check=False)
+    assert result.returncode == 1
+    assert result.stdout == b""
+    assert result.stderr.startswith(b"mbz: ")
+    assert result.stderr.count(b"\n") == 1
+
+
+def test_no_command_shows_help_and_fails(command):
+    result = subprocess.run(command, capture_output=True, check=False)
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert b"decompress" in result.stderr
+
+
+def test_version(command):
+    result = subprocess.run([*command, "--version"], capture_output=True, check=True)
+    assert result.stdout.startswith(b"mbz ")
+
+
+@pytest.mark.parametrize("words", [[], ["compress"], ["decompress"], ["list"], ["models", "list"]])
+def test_help_needs_nothing_heavy(words):
+    code = (
+        "import sys; from mbz_cli.app import app\n"
+        f"try: app({[*words, '--help']!r})\n"
+        "finally:\n"
+        f"  loaded = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "  assert not loaded, loaded"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert b"Usage:" in result.stdout
+
+
+def on_terminal(words, **streams):
+    """Runs a program with the streams named in `streams` on a terminal; returns what it shows."""
+    terminal, end = pty.openpty()
+    with subprocess.Popen(words, **dict.fromkeys(streams, end)) as process:
+        os.close(end)
+        shown = b""
+        while True:
+            try:
+                piece = os.read(terminal, 4096)
+            except OSError:  # the other end is closed
+                break
+            if not piece:
+                break
+            shown += piece
+    os.close(terminal)
+    return process.returncode, shown
+
+
+def test_binary_data_is_not_written_to_a_terminal(command, sample, archive):
+    code, shown = on_terminal(
+        [*command, "compress", "-m", "tiny-test", "-c", "-f", sample], stdout=1, stderr=1
+    )
+    assert code == 1
+    assert shown.startswith(b"mbz: ")
+    assert b"terminal" in shown
+    assert archive.read_bytes()[:3] not in shown
+    code, shown = on_terminal([*command, "decompress", "-c", archive], stdout=1, stderr=1)
+    assert code == 1
+    assert b"is no text for a terminal" in shown
+
+
+def test_text_may_be_shown_on_a_terminal(command, tmp_path):
+    path = tmp_path / "note"
+    path.write_bytes(b"plain text\n" * 20)
+    subprocess.run([*command, "compress", "-m", "tiny-test", path], check=True)
+    code, shown = on_terminal([*command, "decompress", "-q", "-c", f"{path}.mbz"], stdout=1)
+    assert code == 0
+    assert shown.replace(b"\r\n", b"\n") == path.read_bytes()
+
+
+def test_an_archive_is_not_read_from_a_terminal(command):
+    assert on_terminal([*command, "decompress", "-o", "x"], stdin=0, stderr=1)[0] == 1
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_progress_is_shown_on_a_terminal(command, sample, quiet):
+    words = [*command, "compress", "-m", "tiny-test", *["-q"] * quiet, sample]
+    code, shown = on_terminal(words, stderr=1)
+    assert code == 0
+    assert (shown == b"") == quiet
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_nothing(command, tmp_path, number, code):
+    words = [*command, "compress", "-m", "tiny-test", "-o", tmp_path / "out.mbz"]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdin.write(b"the rest never comes")
+        process.stdin.flush()
+        wait_for(lambda: list(tmp_path.iterdir()))  # the output has been begun
+        process.send_signal(number)
+        process.wait(timeout=60)
+        assert b"Traceback" not in process.stderr.read()
+    assert process.returncode == code
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_pipe_is_quiet(command, archive, tmp_path):
+    many = tmp_path / "many.mbz"
+    many.write_bytes(archive.read_bytes() * 300)  # more than a pipe holds
+    for words in (["decompress", "-c", many], ["list", "-v", *[archive] * 500]):
+        with subprocess.Popen(
+            [*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            process.stdout.read(1)
+            process.stdout.close()
+            assert process.stderr.read() == b""
+        assert process.returncode == 1
+
+
+def test_the_input_redirected_onto_itself_is_refused(command, sample, content):
+    with sample.open("rb") as source, sample.open("ab") as result:
+        process = subprocess.run(
+            [*command, "compress", "-m", "tiny-test"],
+            stdin=source,
+            stdout=result,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert process.returncode == 1
+    assert b"is the input itself" in process.stderr
+    assert sample.read_bytes() == content

@@ -1,0 +1,103 @@
+"""Who may import whom: the dependency direction of the packages and of heavy libraries."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LIBRARY = sorted((ROOT / "mbz").rglob("*.py"))
+COMMANDS = sorted((ROOT / "cli").rglob("*.py"))
+
+# Only these may import the library; `torch` also in mbz/exact/torch_*.py.
+HEAVY = {
+    "torch": {"model", "data", "train", "checkpoint", "quantize", "score"},
+    "constriction": {"coder"},
+}
+# Modules of mbz that each module of mbz may import ("exact" stands for the folder). Those not
+# named here may import what they like of mbz; no module may import one that imports it.
+ALLOWED = {
+    "errors": set(),
+    "config": {"errors"},
+    "container": {"errors"},
+    "coder": {"errors", "exact"},
+    "weights": {"errors", "config"},
+    "exact": {"errors", "config", "weights", "exact"},
+    "zoo": {"errors", "weights"},
+    "model": {"config", "exact"},
+    "data": {"errors", "config"},
+    "quantize": {"errors", "config", "model", "weights", "exact"},
+}
+NOT_IN_CODEC = {"zoo", "model", "data", "train", "quantize", "weights"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of all that a file imports, in functions and for types too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def roots(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imports(path)}
+
+
+def part(path: Path) -> str:
+    """The module of mbz that a file is, or "exact" for all of that folder."""
+    return path.relative_to(ROOT / "mbz").with_suffix("").parts[0]
+
+
+def used_parts(path: Path) -> set[str]:
+    """The modules of mbz that a file imports."""
+    used = {name.split(".")[1] for name in imports(path) if name.startswith("mbz.")}
+    return used & {part(file) for file in LIBRARY}
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: str(path.relative_to(ROOT)))
+def test_library(path):
+    assert not {"mbz_cli", "cli", "typer", "rich", ""} & roots(path)  # "" is a relative import
+    if path.stem != "zoo":
+        assert "mbz_models" not in path.read_text()
+    for library, parts in HEAVY.items():
+        is_backend = library == "torch" and path.match("mbz/exact/torch_*.py")
+        assert part(path) in parts or is_backend or library not in roots(path)
+    assert used_parts(path) <= ALLOWED.get(part(path), used_parts(path))
+
+
+def test_codec_knows_no_models():
+    assert not used_parts(ROOT / "mbz" / "codec.py") & NOT_IN_CODEC
+
+
+def test_the_standard_library_is_enough_for_errors_and_zoo():
+    for name in ("errors", "zoo"):
+        assert roots(ROOT / "mbz" / f"{name}.py") - {"mbz"} <= sys.stdlib_module_names
+    assert roots(ROOT / "mbz" / "container.py") - {"mbz", "xxhash"} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_command_line(path):
+    assert not {"mbz_cli", "cli", "mbz_models", "torch", "numpy", "constriction"} & roots(path)
+    if path.stem not in {"files", "ui"}:  # helpers may grow, commands stay thin
+        assert len(path.read_text().splitlines()) < 140
+
+
+def test_no_cycles():
+    """No module of mbz imports, through others, itself."""
+    uses = {}
+    for path in LIBRARY:
+        uses.setdefault(part(path), set()).update(used_parts(path) - {part(path)})
+    done = set()
+    while ready := {name for name in uses.keys() - done if uses[name] <= done}:
+        done |= ready
+    assert done == uses.keys(), f"cycle among {sorted(uses.keys() - done)}"
+
+
+def test_decoding_needs_no_torch():
+    code = "import sys; import mbz.codec, mbz.zoo, mbz.exact; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
