@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mbz import zoo
-from mbz.errors import ModelMismatch
+from mbz.errors import MbzError, ModelMismatch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,10 @@ class Models:
             from mbz.exact import open_predictor
 
             model = weights.read(folder)
-            predictor = open_predictor(model, device=self.device, threads=self.threads or None)
+            try:
+                predictor = open_predictor(model, device=self.device, threads=self.threads or None)
+            except ValueError as error:
+                raise MbzError(f"--device {self.device} cannot be used ({error})") from error
             # A shipped model is found by its fingerprint alone, which keeps small archives small.
             shipped = zoo.shipped_name(model.fingerprint) is not None
             name = ModelId(

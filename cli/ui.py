@@ -1,5 +1,6 @@
 """What a command tells its user, on standard error: errors, one line a file, progress."""
 
+import logging
 import sys
 import time
 import traceback
@@ -17,6 +18,8 @@ class Ui:
     """Messages of one run of a command, and the exit code that they add up to."""
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False, debug: bool = False) -> None:
+        level = logging.DEBUG if debug else logging.ERROR if quiet else logging.WARNING
+        logging.basicConfig(format="mbz: %(message)s", level=level)
         self._verbose = verbose and not quiet
         self._progress = not quiet and sys.stderr.isatty()
         self._debug = debug
