@@ -9,7 +9,7 @@ MAX_WIDTH = 1040
 MAX_WINDOW = 2048
 
 
-def _require(ok: bool, field: str, rule: str) -> None:  # noqa: FBT001
+def _require(ok: bool, field: str, rule: str) -> None:
     if not ok:
         msg = f"{field} {rule}"
         raise ValueError(msg)
@@ -137,9 +137,7 @@ BASE = ModelConfig(
     patch=8,
     byte_width=64,
     projection="dense",
-    global_stack=StackConfig(
-        width=512, layers=8, heads=8, kv_heads=2, window=512, hidden=2048
-    ),
+    global_stack=StackConfig(width=512, layers=8, heads=8, kv_heads=2, window=512, hidden=2048),
     local_stack=StackConfig(width=384, layers=4, heads=6, kv_heads=2, window=32, hidden=1536),
 )
 

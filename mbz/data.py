@@ -71,7 +71,10 @@ def load(paths: list[Path], validation: float = 0.005) -> tuple[Corpus, Corpus]:
     train, held_out = map(Corpus.of, parts)
     log.info(
         "%d files, %d bytes to train on; %d files, %d bytes for validation",
-        len(train.starts), len(train.stream), len(held_out.starts), len(held_out.stream),
+        len(train.starts),
+        len(train.stream),
+        len(held_out.starts),
+        len(held_out.stream),
     )
     if not len(train.stream):
         msg = f"no bytes to train on under {', '.join(map(str, paths))}"

@@ -163,6 +163,8 @@ def window_attention(
 class Stack(nn.Module):
     """A causal transformer with blockwise attention."""
 
+    rotary: Tensor
+
     def __init__(self, config: StackConfig) -> None:
         super().__init__()
         self.config = config

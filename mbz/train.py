@@ -38,9 +38,7 @@ class Progress:
 
 def optimisers(model: Megabyte, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the model; AdamW for embeddings, vectors and the head."""
-    matrices = [
-        m.weight for m in model.modules() if isinstance(m, Linear) and m is not model.head
-    ]
+    matrices = [m.weight for m in model.modules() if isinstance(m, Linear) and m is not model.head]
     chosen = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in chosen]
     fused = rest[0].is_cuda
@@ -75,7 +73,7 @@ class Batches:
     def __call__(self, step: int) -> Tensor:
         """Bytes of one step, (batch, sequence) int32."""
         c = self.config
-        starts = sample_positions(
+        positions = sample_positions(
             self.corpus,
             seed=c.seed,
             step=step,
@@ -83,7 +81,7 @@ class Batches:
             length=c.sequence,
             file_starts=c.file_starts,
         )
-        starts = torch.from_numpy(starts).to(self.stream.device, non_blocking=True)
+        starts = torch.from_numpy(positions).to(self.stream.device, non_blocking=True)
         return self.stream[starts[:, None] + self.offsets].int()
 
 
@@ -179,7 +177,7 @@ def evaluate(model: Megabyte, stream: np.ndarray, length: int, batch: int = 16) 
     count = len(stream) // length
     rows = torch.from_numpy(np.array(stream[: count * length])).view(count, length)
     model.eval()
-    total = sum(
-        model.loss(part.to(device).int(), masks).item() * len(part) for part in rows.split(batch)
-    )
+    total = 0.0
+    for part in rows.split(batch):
+        total += float(model.loss(part.to(device).int(), masks)) * len(part)
     return total / count if count else float("nan")

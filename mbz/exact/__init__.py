@@ -4,14 +4,20 @@ A `Predictor` is what the coder sees of a model. `open_predictor` picks the fast
 self-test passes; `reference.py` is the definition that every backend must equal bit for bit.
 """
 
+import logging
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mbz.errors import ModelError
 from mbz.exact.fixed import COUNT_SUM
+from mbz.weights import Weights
 
-__all__ = ["COUNT_SUM", "Predictor"]
+__all__ = ["COUNT_SUM", "Predictor", "open_predictor"]
+
+log = logging.getLogger(__name__)
 
 
 class Predictor(Protocol):
@@ -31,7 +37,48 @@ class Predictor(Protocol):
         """Appends one byte to each lane; `counts` must have been called before."""
 
     def score(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Appends S bytes to each lane and returns the counts before each, shape (B, S, 256).
+        """Appends S >= 1 bytes to each lane and returns the counts before each, (B, S, 256).
 
         Equal bit for bit to S rounds of `counts` and `push`, for any split into calls.
         """
+
+
+def open_predictor(weights: Weights, device: str = "auto", threads: int | None = None) -> Predictor:
+    """The fastest predictor of `weights` that passes the model's self-test.
+
+    Args:
+        weights: the model.
+        device: "cuda", "cpu", or "auto" for CUDA where there is one.
+        threads: CPU threads of torch in this process; None leaves them as they are.
+
+    Raises:
+        ValueError: no such device here.
+        ModelError: no backend passes the self-test, so the model is damaged.
+    """
+    from mbz.exact.selftest import digest  # noqa: PLC0415  (it imports this module)
+
+    for predictor in _candidates(weights, device, threads):
+        if digest(predictor) == weights.golden:
+            log.debug("predictor: %s", type(predictor).__name__)
+            return predictor
+        log.warning("%s fails the self-test of model %s", type(predictor).__name__, weights.name)
+    msg = f"model {weights.name} fails its self-test; its weights are damaged"
+    raise ModelError(msg)
+
+
+def _candidates(weights: Weights, device: str, threads: int | None) -> Iterator[Predictor]:
+    """Predictors from the fastest to the reference, which needs no torch."""
+    from mbz.exact.reference import ReferencePredictor  # noqa: PLC0415
+
+    try:
+        from mbz.exact import torch_backend  # noqa: PLC0415
+    except ImportError as error:
+        log.info("restoring without torch, slowly (%s)", error)
+        if device == "cuda":
+            msg = "device cuda needs torch, which is not installed"
+            raise ValueError(msg) from error
+    else:
+        predictor = torch_backend.open_on(weights.config, weights.tensors, device, threads)
+        if predictor is not None:
+            yield predictor
+    yield ReferencePredictor(weights.config, weights.tensors)

@@ -24,13 +24,19 @@ VALUE_STEPS = 32
 OCTAVE = 64
 """Steps per factor of two in both exponential tables."""
 
+
+def value_scale(head_dim: int) -> np.float32:
+    """VALUE_STEPS times the root of the head width, to the nearest 2**-8."""
+    return np.float32((isqrt((VALUE_STEPS**2 * head_dim) << 18) + 1) // 2 / 256)
+
+
 ATTENTION_BITS = 12
 ATTENTION_SUM = 1 << 14
 """Softmax weights start as integers of 12 bits and are scaled to sum to at most 2**14."""
 
 OUTPUT_BITS = 22
-OUTPUT_OCTAVES = 24
-"""Output weights are integers of 22 bits; what is 24 or more octaves below the top gets zero."""
+OUTPUT_OCTAVES = 23
+"""Output weights are integers of 22 bits; what is 23 or more octaves below the top gets zero."""
 
 ROOT_BITS = 10
 """Mantissa bits that select an entry of the table of reciprocal roots."""

@@ -1,0 +1,381 @@
+"""The exact network in torch, on CPU or CUDA: equal to `reference.py` bit for bit, and fast.
+
+Many positions go through at once, in both models, whether a stream is being scored or decoded: one
+method, `extend`, takes any number S >= 1 of next positions. Keys and values live in a ring of 2W
+slots that is attended as it lies, since integer sums don't depend on their order.
+
+Traps (docs/exact.md, section 5): scalar / tensor is two roundings in torch, so numerators are
+tensors; a tensor divided by a scalar may be a product; sums are of integers below 2**24 only.
+
+Shapes: B lanes, S positions, P patch, D width, H query heads, G key heads, R = H / G, E head width,
+N keys, L blocks of W positions.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mbz.config import ModelConfig, StackConfig
+from mbz.exact import fixed
+from mbz.exact.torch_matrix import Matrix, choose
+from mbz.weights import Tensors
+
+
+class Arithmetic:
+    """Section 2 of docs/exact.md on one device: tables, constants and row operations."""
+
+    def __init__(self, device: torch.device, matrix: Callable[[Tensor], Matrix]) -> None:
+        self.device, self.matrix = device, matrix
+        self.roots = self.put(fixed.root_table())
+        self.attention = self.put(fixed.attention_table())
+        self.output = self.put(fixed.output_table().astype(np.float64))
+        self.full = self.put(np.array([127], np.float32))
+        self.attention_sum = self.put(np.array([fixed.ATTENTION_SUM], np.float32))
+        self.count_sum = self.put(np.array([fixed.COUNT_SUM], np.float64))
+        self.step = float(fixed.STEP)
+
+    def put(self, array: NDArray[np.generic]) -> Tensor:
+        """A copy of a numpy array on the device."""
+        return torch.from_numpy(np.array(array)).to(self.device)
+
+    def quantise(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """2.1: rows to integers, and the largest magnitude of each row."""
+        largest = x.abs().amax(-1, keepdim=True).clamp_min_(float(fixed.SMALLEST))
+        return (x * (self.full / largest)).round_(), largest
+
+    def sum_of_squares(self, q: Tensor) -> Tensor:
+        """2.2: at least 1."""
+        return (q * q).sum(-1, keepdim=True).clamp_min_(1)
+
+    def root(self, q: Tensor) -> Tensor:
+        """2.3 of 2.2: the reciprocal root of the sum of squares of each row."""
+        bits = self.sum_of_squares(q).view(torch.int32)
+        return self.roots[(bits >> (23 - fixed.ROOT_BITS)) - (127 << fixed.ROOT_BITS)]
+
+    def softmax(self, scores: Tensor) -> Tensor:
+        """2.6: integer weights that sum to at most 2**14; overwrites the scores."""
+        largest = scores.amax(-1, keepdim=True)
+        n = torch.sub(largest, scores, out=scores).round_().clamp_max_(len(self.attention) - 1)
+        w = self.attention[n.int()]
+        return w.mul_(self.attention_sum / w.sum(-1, keepdim=True)).floor_()
+
+    def counts(self, logits: Tensor) -> Tensor:
+        """2.7: counts of the 256 bytes, float32."""
+        n = (logits.amax(-1, keepdim=True) - logits).round_().clamp_max_(len(self.output) - 1)
+        w = self.output[n.int()]
+        counts = (w * (self.count_sum / w.sum(-1, keepdim=True))).floor_()
+        top = w.argmax(-1, keepdim=True)  # the first, where several are largest
+        return counts.scatter_add_(-1, top, self.count_sum - counts.sum(-1, keepdim=True)).float()
+
+
+class Linear:
+    """2.4: an int8 matrix with one float32 scale per output."""
+
+    def __init__(self, arithmetic: Arithmetic, tensors: Tensors, name: str) -> None:
+        self.matrix = arithmetic.matrix(arithmetic.put(tensors[f"{name}.weight"]))
+        self.scale = arithmetic.put(tensors[f"{name}.scale"])
+
+    def __call__(self, q: Tensor) -> Tensor:
+        """Rows of any leading shape."""
+        return (self.matrix(q.flatten(0, -2)) * self.scale).unflatten(0, q.shape[:-1])
+
+
+def pieces(t: int, count: int, window: int) -> Iterator[tuple[int, int]]:
+    """Cuts positions t .. t + count - 1 into runs that lie in one block or are whole blocks."""
+    end = t + count
+    while t < end:
+        whole = (end - t) // window * window if t % window == 0 else 0
+        size = whole or min(end - t, window - t % window)
+        yield t, size
+        t += size
+
+
+class Heads(NamedTuple):
+    """What attention takes in, all integers but the roots; positions in the last but one axis."""
+
+    q: Tensor  # (B, G, R, S, E)
+    q_root: Tensor  # (B, G, R, S, 1), times the sharpness
+    k: Tensor  # (B, G, S, E)
+    k_root: Tensor  # (B, G, S, 1)
+    v: Tensor  # (B, G, S, E)
+
+    def narrow(self, start: int, size: int) -> "Heads":
+        """A run of positions."""
+        return Heads(*(part.narrow(-2, start, size) for part in self))
+
+
+class Block:
+    """3.2 and 3.3: one layer and its ring of keys and values."""
+
+    def __init__(
+        self, arithmetic: Arithmetic, tensors: Tensors, stack: str, index: int, config: StackConfig
+    ) -> None:
+        name = f"{stack}.{index}"
+        self.a, self.config = arithmetic, config
+        self.qkv = Linear(arithmetic, tensors, f"{name}.qkv")
+        self.out = Linear(arithmetic, tensors, f"{name}.out")
+        self.up = Linear(arithmetic, tensors, f"{name}.up")
+        self.down = Linear(arithmetic, tensors, f"{name}.down")
+        self.sharpness = arithmetic.put(tensors[f"{name}.sharpness"])[:, None]
+        self.heads = [config.heads, config.kv_heads, config.kv_heads]
+        self.value_scale = float(fixed.value_scale(config.head_dim))
+
+    def reset(self, lanes: int) -> None:
+        """Empties the ring."""
+        c = self.config
+        shape = (lanes, c.kv_heads, 2 * c.window)
+        device = self.a.device
+        self.keys_BGNE = torch.zeros((*shape, c.head_dim), device=device)
+        self.key_roots_BGN = torch.zeros(shape, device=device)
+        self.values_BGNE = torch.zeros((*shape, c.head_dim), device=device)
+
+    def extend(self, x_BSD: Tensor, t: int, rotary_S: tuple[Tensor, Tensor]) -> Tensor:
+        """The layer at positions t .. t + S - 1."""
+        q, largest = self.a.quantise(self.attend(x_BSD, t, rotary_S))
+        x_BSD = x_BSD + self.out(q).mul_(largest.mul_(self.a.step))
+        q, _ = self.a.quantise(x_BSD)
+        u = self.up(q).clamp_min_(0)
+        u, largest = self.a.quantise(u.mul_(u))
+        return x_BSD.add_(
+            self.down(u).mul_(largest.mul_(self.a.step).div_(self.a.sum_of_squares(q)))
+        )
+
+    def attend(self, x_BSD: Tensor, t: int, rotary_S: tuple[Tensor, Tensor]) -> Tensor:
+        """3.2: integer sums of values, all heads side by side."""
+        a, c = self.a, self.config
+        qkv = self.qkv(a.quantise(x_BSD)[0]).unflatten(-1, (-1, c.head_dim))
+        turned = c.heads + c.kv_heads
+        qkv[:, :, :turned] = rotate(qkv[:, :, :turned], rotary_S)
+        qkv, _ = a.quantise(qkv.transpose(1, 2))  # (B, heads, S, E)
+        roots = a.root(qkv)
+        q, k, v = qkv.split(self.heads, 1)
+        q_root, k_root, v_root = roots.split(self.heads, 1)
+        v = (v * (v_root * self.value_scale)).round_().clamp_(-127, 127)
+        groups = (c.kv_heads, c.heads // c.kv_heads)
+        q_root = q_root * self.sharpness[:, None]
+        heads = Heads(q.unflatten(1, groups), q_root.unflatten(1, groups), k, k_root, v)
+        out = [
+            self.one_block(heads.narrow(at - t, size), at)
+            if size <= c.window
+            else self.whole_blocks(heads.narrow(at - t, size), at)
+            for at, size in pieces(t, x_BSD.shape[1], c.window)
+        ]
+        o_BGRSE = out[0] if len(out) == 1 else torch.cat(out, 3)
+        return o_BGRSE.flatten(1, 2).transpose(1, 2).flatten(2)
+
+    def one_block(self, heads: Heads, t: int) -> Tensor:
+        """Attention of positions inside one block to the ring as it lies."""
+        q, q_root, k, k_root, v = heads
+        window, size = self.config.window, k.shape[2]
+        slot, end = t % (2 * window), t % (2 * window) + size
+        self.keys_BGNE[:, :, slot:end] = k
+        self.key_roots_BGN[:, :, slot:end] = k_root[..., 0]
+        self.values_BGNE[:, :, slot:end] = v
+        # The block before is whole and lies in the other half; the own half is causal.
+        even = t // window % 2 == 0
+        used = 2 * window if even and t >= window else end
+        own_end = min(used, window if even else 2 * window)
+        keys = self.keys_BGNE[:, :, :used]
+        scores = self.scores(q, q_root, keys, self.key_roots_BGN[:, :, :used])
+        if size == 1:
+            scores[..., end:own_end] = -torch.inf
+        else:
+            slots = torch.arange(slot, own_end, device=k.device)
+            hidden = slots > slots[:size, None]
+            scores[..., slot:own_end].masked_fill_(hidden, -torch.inf)
+        p = self.a.softmax(scores)
+        values = self.values_BGNE[:, :, :used]
+        return (p.flatten(2, 3) @ values).unflatten(2, p.shape[2:4])
+
+    def whole_blocks(self, heads: Heads, t: int) -> Tensor:
+        """Attention of L whole blocks at once, each to itself and the block before."""
+        q, q_root, k, k_root, v = heads
+        window, count = self.config.window, k.shape[2] // self.config.window
+        other = slice(0, window) if t // window % 2 else slice(window, 2 * window)
+
+        def with_previous(ring: Tensor, new: Tensor) -> Tensor:  # (B, L, G, 2W, E)
+            blocks = torch.cat([ring[:, :, other], new], 2).unflatten(2, (count + 1, window))
+            both = torch.cat([blocks[:, :, :-1], blocks[:, :, 1:]], 3)
+            last = both[:, :, -1].unflatten(2, (2, window))  # in the order of time
+            ring.copy_((last if (t // window + count) % 2 == 0 else last.flip(2)).flatten(2, 3))
+            return both.transpose(1, 2)
+
+        keys = with_previous(self.keys_BGNE, k)
+        key_roots = with_previous(self.key_roots_BGN[..., None], k_root)[..., 0]
+        values = with_previous(self.values_BGNE, v)
+
+        def in_blocks(x: Tensor) -> Tensor:  # (B, L, G, R, W, E)
+            return x.unflatten(3, (count, window)).permute(0, 3, 1, 2, 4, 5)
+
+        scores = self.scores(
+            in_blocks(q).flatten(0, 1),
+            in_blocks(q_root).flatten(0, 1),
+            keys.flatten(0, 1),
+            key_roots.flatten(0, 1),
+        )
+        index = torch.arange(window, device=k.device)
+        scores[..., window:].masked_fill_(index > index[:, None], -torch.inf)
+        if t == 0:
+            scores.unflatten(0, (-1, count))[:, 0, ..., :window] = -torch.inf
+        p = self.a.softmax(scores)
+        o = (p.flatten(2, 3) @ values.flatten(0, 1)).unflatten(2, p.shape[2:4])
+        return o.unflatten(0, (-1, count)).permute(0, 2, 3, 1, 4, 5).flatten(3, 4)
+
+    def scores(self, q: Tensor, q_root: Tensor, keys: Tensor, key_roots: Tensor) -> Tensor:
+        """Scores (B, G, R, S, N) in 1/64 octaves, from integer products below 2**24."""
+        dots = q.flatten(2, 3) @ keys.transpose(-1, -2)
+        scores = dots.unflatten(2, q.shape[2:4]).mul_(q_root)
+        return scores.mul_(key_roots[:, :, None, None])
+
+
+def rotate(x_BSHE: Tensor, rotary_S: tuple[Tensor, Tensor]) -> Tensor:
+    """2.5: rotary embedding; the pair of element i is i + E / 2."""
+    cos, sin = rotary_S
+    a, b = x_BSHE.chunk(2, -1)
+    return torch.cat([(a * cos).sub_(b * sin), (b * cos).add_(a * sin)], -1)
+
+
+class Stack:
+    """3.4: the layers of the global or the local model."""
+
+    def __init__(
+        self, arithmetic: Arithmetic, tensors: Tensors, name: str, config: StackConfig
+    ) -> None:
+        self.period = 2 * config.window
+        self.rotary = arithmetic.put(tensors[f"{name}.rotary"])
+        self.blocks = [Block(arithmetic, tensors, name, i, config) for i in range(config.layers)]
+
+    def reset(self, lanes: int) -> None:
+        """Goes back to position 0."""
+        self.t = 0
+        for block in self.blocks:
+            block.reset(lanes)
+
+    def extend(self, x_BSD: Tensor) -> Tensor:
+        """The residual stream after all layers at the next S positions."""
+        count, slot = x_BSD.shape[1], self.t % self.period
+        table = self.rotary
+        if slot + count > self.period:
+            table = table.repeat(1, -(-(slot + count) // self.period), 1)
+        cos, sin = table[:, slot : slot + count, None]
+        for block in self.blocks:
+            x_BSD = block.extend(x_BSD, self.t, (cos, sin))
+        self.t += count
+        return x_BSD
+
+
+class TorchPredictor:
+    """The `Predictor` of these weights on a torch device."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        tensors: Tensors,
+        device: torch.device,
+        matrix: Callable[[Tensor], Matrix],
+    ) -> None:
+        self.config = config
+        self.a = a = Arithmetic(device, matrix)
+        self.global_bytes, self.global_position, self.global_start = (
+            a.put(tensors[f"global.{part}"]) for part in ("bytes", "position", "start")
+        )
+        self.local_bytes, self.local_position, self.local_start = (
+            a.put(tensors[f"local.{part}"]) for part in ("bytes", "position", "start")
+        )
+        self.embed = Linear(a, tensors, "embed") if config.embeds_patch else None
+        self.global_stack = Stack(a, tensors, "global", config.global_stack)
+        self.project = Linear(a, tensors, "project")
+        self.local_stack = Stack(a, tensors, "local", config.local_stack)
+        self.head = Linear(a, tensors, "head")
+
+    @torch.inference_mode()
+    def reset(self, lanes: int) -> None:
+        """Starts `lanes` empty streams."""
+        self.global_stack.reset(lanes)
+        self.local_stack.reset(lanes)
+        self.last_B1D = self.local_start.expand(lanes, 1, -1)
+        self.patch_BP = torch.empty((lanes, 0), dtype=torch.long, device=self.a.device)
+        self.states_BPD = self.patch_states(self.global_start.expand(lanes, 1, -1))
+
+    @torch.inference_mode()
+    def counts(self) -> NDArray[np.float32]:
+        """Counts of the next byte of each lane, (B, 256)."""
+        p = self.patch_BP.shape[1]
+        x_B1D = (self.last_B1D + self.local_position[p]) + self.states_BPD[:, p : p + 1]
+        counts: NDArray[np.float32] = self.local_counts(x_B1D)[:, 0].cpu().numpy()
+        return counts
+
+    @torch.inference_mode()
+    def push(self, symbols_B: NDArray[np.uint8]) -> None:
+        """Appends one byte to each lane."""
+        self.append(self.a.put(symbols_B).long()[:, None])
+
+    @torch.inference_mode()
+    def score(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Counts before each of S given bytes, (B, S, 256)."""
+        symbols = self.a.put(symbols_BS).long()
+        patch, (_, size) = self.config.patch, symbols.shape
+        p, last, states = self.patch_BP.shape[1], self.last_B1D, self.states_BPD
+        states = torch.cat([states[:, p:], self.append(symbols)], 1)[:, :size]
+        position = self.local_position.repeat(-(-(p + size) // patch), 1)[p : p + size]
+        inputs = torch.cat([last, self.local_bytes[symbols[:, :-1]]], 1)
+        counts: NDArray[np.float32] = self.local_counts((inputs + position) + states).cpu().numpy()
+        return counts
+
+    def append(self, symbols_BS: Tensor) -> Tensor:
+        """Takes bytes in; returns the states of the patches that follow complete ones, as bytes."""
+        patch = self.config.patch
+        pending = torch.cat([self.patch_BP, symbols_BS], 1)
+        whole = pending.shape[1] // patch * patch
+        complete, self.patch_BP = pending[:, :whole], pending[:, whole:]
+        self.last_B1D = self.local_bytes[symbols_BS[:, -1:]]
+        if not whole:
+            return self.states_BPD[:, :0]
+        h_BKD = self.global_bytes[complete].unflatten(1, (-1, patch)).flatten(2)
+        states = self.patch_states(h_BKD + self.global_position)
+        self.states_BPD = states[:, -patch:]
+        return states
+
+    def patch_states(self, h_BKD: Tensor) -> Tensor:
+        """3.5: what the global model says to each byte of K patches, (B, K * P, D)."""
+        a, patch = self.a, self.config.patch
+        if self.embed is not None:
+            q, _ = a.quantise(h_BKD)
+            h_BKD = self.embed(q) * a.root(q)
+        q, _ = a.quantise(self.global_stack.extend(h_BKD))
+        r = a.root(q)[..., None]
+        if self.config.projection == "dense":
+            return (self.project(q).unflatten(-1, (patch, -1)) * r).flatten(1, 2)
+        return (self.project(q.unflatten(-1, (patch, -1))) * r).flatten(1, 2)
+
+    def local_counts(self, x_BSD: Tensor) -> Tensor:
+        """3.6: the local model and its head."""
+        q, _ = self.a.quantise(self.local_stack.extend(x_BSD))
+        return self.a.counts(self.head(q) * self.a.root(q))
+
+
+def open_on(
+    config: ModelConfig, tensors: Tensors, device: str, threads: int | None
+) -> TorchPredictor | None:
+    """A predictor on "auto", "cpu" or "cuda"; None where torch has no sound integer product.
+
+    Raises:
+        ValueError: an unknown device, or one that this machine lacks.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        msg = f"device must be auto, cpu or cuda, not {device}"
+        raise ValueError(msg)
+    if device == "cuda" and not torch.cuda.is_available():
+        msg = "device cuda is not available on this machine"
+        raise ValueError(msg)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if threads is not None:
+        torch.set_num_threads(threads)
+    place = torch.device(device)
+    matrix = choose(place)
+    return None if matrix is None else TorchPredictor(config, tensors, place, matrix)

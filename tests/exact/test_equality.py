@@ -1,0 +1,136 @@
+"""Every backend gives the bits of the reference, however the work is cut."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mbz.exact import COUNT_SUM, Predictor
+from mbz.exact.reference import ReferencePredictor
+from mbz.exact.selftest import digest
+from mbz.exact.torch_backend import TorchPredictor, pieces
+from mbz.exact.torch_matrix import FloatMatrix, Int8Matrix, sound
+
+LANES, LENGTH = 3, 100  # the longest ring of the test models is 2 * 6 patches of 4 bytes
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+MATRICES = [FloatMatrix, Int8Matrix]
+
+
+def symbols(lanes: int = LANES, length: int = LENGTH) -> np.ndarray:
+    """Seeded bytes with runs in them, all 256 values among them."""
+    rng = np.random.default_rng(7)
+    return np.repeat(rng.integers(0, 256, (lanes, length)), 2, 1)[:, :length].astype(np.uint8)
+
+
+def open_torch(model, device: str, matrix: type) -> TorchPredictor:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    if not sound(matrix, torch.device(device)):
+        pytest.skip(f"{matrix.__name__} is not sound on this machine")
+    return TorchPredictor(model.config, model.tensors, torch.device(device), matrix)
+
+
+def scored(predictor: Predictor, data: np.ndarray, cuts: list[int]) -> np.ndarray:
+    predictor.reset(len(data))
+    edges = [0, *cuts, data.shape[1]]
+    parts = [predictor.score(data[:, a:b]) for a, b in itertools.pairwise(edges) if b > a]
+    return np.concatenate(parts, 1)
+
+
+def stepped(predictor: Predictor, data: np.ndarray) -> np.ndarray:
+    predictor.reset(len(data))
+    rows = []
+    for column in data.T:
+        rows.append(predictor.counts())
+        predictor.push(column)
+    return np.stack(rows, 1)
+
+
+@pytest.fixture(scope="module")
+def expected(model) -> np.ndarray:
+    return scored(ReferencePredictor(model.config, model.tensors), symbols(), [])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_parallel_step_and_reference_agree(model, expected, device, matrix):
+    predictor = open_torch(model, device, matrix)
+    np.testing.assert_array_equal(scored(predictor, symbols(), []), expected)
+    np.testing.assert_array_equal(stepped(predictor, symbols()), expected)
+
+
+@given(cuts=st.lists(st.integers(0, LENGTH), max_size=6), mix=st.booleans())
+def test_any_split_into_calls(model, expected, cuts, mix):
+    predictor = open_torch(model, "cpu", FloatMatrix)
+    cuts = sorted(cuts)
+    got = scored(predictor, symbols(), cuts)
+    np.testing.assert_array_equal(got, expected)
+    if mix and cuts:  # steps after a parallel part, as a decoder never does but may
+        predictor.reset(LANES)
+        if cuts[0]:
+            predictor.score(symbols()[:, : cuts[0]])
+        for i in range(cuts[0], min(cuts[0] + 9, LENGTH)):
+            np.testing.assert_array_equal(predictor.counts(), expected[:, i])
+            predictor.push(symbols()[:, i])
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 17, 40])
+def test_lanes_do_not_see_each_other(model, lanes):
+    data = symbols(lanes, 40)
+    together = scored(open_torch(model, "cpu", Int8Matrix), data, [])
+    alone = ReferencePredictor(model.config, model.tensors)
+    for lane in {0, lanes // 2, lanes - 1}:
+        np.testing.assert_array_equal(scored(alone, data[lane : lane + 1], [])[0], together[lane])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_thread_count_does_not_matter(model, expected, threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        got = scored(open_torch(model, "cpu", Int8Matrix), symbols(), [33])
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_the_future_does_not_leak(model, expected):
+    changed = symbols()
+    changed[:, 60] ^= 0x55
+    got = scored(open_torch(model, "cpu", FloatMatrix), changed, [])
+    np.testing.assert_array_equal(got[:, :61], expected[:, :61])
+    assert not np.array_equal(got[:, 61], expected[:, 61])
+
+
+def test_counts_are_integers_that_sum_to_the_scale(expected):
+    assert expected.dtype == np.float32
+    assert (expected >= 0).all()
+    assert (expected == np.floor(expected)).all()
+    assert (expected.astype(np.int64).sum(-1) == COUNT_SUM).all()
+
+
+def test_reset_forgets(model, expected):
+    predictor = open_torch(model, "cpu", FloatMatrix)
+    scored(predictor, symbols()[:, ::-1].copy(), [])
+    np.testing.assert_array_equal(scored(predictor, symbols(), []), expected)
+
+
+def test_digest_is_the_same_for_every_backend(model):
+    reference = digest(ReferencePredictor(model.config, model.tensors))
+    for matrix in MATRICES:
+        assert digest(open_torch(model, "cpu", matrix)) == reference
+
+
+@given(t=st.integers(0, 50), count=st.integers(1, 60), window=st.integers(1, 9))
+def test_pieces_lie_in_one_block_or_are_whole_blocks(t, count, window):
+    end = t
+    for at, size in pieces(t, count, window):
+        assert at == end
+        end = at + size
+        inside = at // window == (end - 1) // window
+        assert inside or (at % window == 0 and size % window == 0)
+    assert end == t + count

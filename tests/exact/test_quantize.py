@@ -1,0 +1,109 @@
+"""The exported integer network says nearly what the float model with simulated rounding says."""
+
+import numpy as np
+import pytest
+import torch
+
+from mbz import weights
+from mbz.errors import ModelError
+from mbz.exact.reference import ReferencePredictor
+from mbz.model import Megabyte
+from mbz.quantize import export, integer_tensors
+
+
+def lively(config) -> Megabyte:
+    """An untrained model whose zero-initialised matrices have been filled."""
+    torch.manual_seed(0)
+    model = Megabyte(config)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name.endswith(("out.weight", "down.weight", "head.weight")):
+                p.normal_(std=p.shape[1] ** -0.5 * (3 if "head" in name else 1))
+            if name.endswith("sharpness"):
+                p.uniform_(1, 3)
+    return model
+
+
+def test_exact_follows_the_simulation(model):
+    float_model = lively(model.config)
+    rng = np.random.default_rng(1)
+    data = rng.integers(0, 256, (4, model.config.patch * 12)).astype(np.uint8)
+    with torch.no_grad():
+        logits = float_model(torch.from_numpy(data).int())
+    p = torch.softmax(logits.double(), -1).numpy()
+    exact = ReferencePredictor(model.config, integer_tensors(float_model))
+    exact.reset(len(data))
+    q = (exact.score(data).astype(np.float64) + 1) / 2**24
+    entropy = -(p * np.log2(p)).sum(-1).mean()
+    divergence = (p * np.log2(p / q)).sum(-1).mean()
+    assert entropy < 5  # not the uniform distribution, which any network of zeros would give
+    assert 0 <= divergence < 0.02
+
+
+def test_export_round_trip(tmp_path, model):
+    float_model = lively(model.config)
+    export(float_model, "trial", tmp_path / "trial")
+    loaded = weights.read(tmp_path / "trial")
+    assert loaded.name == "trial"
+    assert loaded.config == model.config
+    for name, tensor in integer_tensors(float_model).items():
+        np.testing.assert_array_equal(loaded.tensors[name], tensor)
+    with pytest.raises(FileExistsError):
+        export(float_model, "trial", tmp_path / "trial")
+
+
+def test_dequantised_weights_export_to_the_same_integers(model):
+    first = lively(model.config)
+    second = Megabyte(model.config)
+    with torch.no_grad():
+        second.load_state_dict(first.state_dict())
+        for module in second.modules():
+            if hasattr(module, "quantised"):
+                q, scale = module.quantised()
+                module.weight.copy_(q * scale[:, None])
+    before, after = integer_tensors(first), integer_tensors(second)
+    for name, tensor in before.items():
+        if tensor.dtype == np.int8:
+            np.testing.assert_array_equal(after[name], tensor)
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (lambda blob: blob[:-1], "not a usable model"),
+        (lambda blob: blob[:100], "not a usable model"),
+        (lambda blob: b"\xff" * 8 + blob[8:], "not a usable model"),
+        (lambda blob: blob.replace(b'\\"patch\\": 4', b'\\"patch\\": 5'), "not a usable model"),
+        (lambda blob: blob.replace(b'\\"arithmetic\\": 0', b'\\"arithmetic\\": 9'), "arithmetic"),
+        (lambda _: b"", "not a usable model"),
+    ],
+    ids=["cut", "header-only", "length", "shape", "arithmetic", "empty"],
+)
+def test_bad_weight_files_are_refused(tmp_path, tiny_model_dir, fault, says):
+    blob = (tiny_model_dir / weights.FILE_NAME).read_bytes()
+    assert fault(blob) != blob
+    (tmp_path / weights.FILE_NAME).write_bytes(fault(blob))
+    with pytest.raises(ModelError, match=says):
+        weights.read(tmp_path)
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="cannot be read"):
+        weights.read(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_scales_that_are_no_numbers_are_refused(model, value):
+    tensors = dict(model.tensors)
+    tensors["head.scale"] = tensors["head.scale"].copy()
+    tensors["head.scale"][3] = value
+    with pytest.raises(ValueError, match=r"head\.scale"):
+        weights.check(model.config, tensors)
+
+
+def test_minus_128_is_refused(model):
+    tensors = dict(model.tensors)
+    tensors["head.weight"] = tensors["head.weight"].copy()
+    tensors["head.weight"][0, 0] = -128
+    with pytest.raises(ValueError, match=r"head\.weight"):
+        weights.check(model.config, tensors)
