@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+SAMPLES = Path(__file__).parents[1] / "samples"
+
 
 def listing(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
@@ -31,6 +33,14 @@ def test_small_sizes_come_back(mbz, tmp_path, content, size):
     assert mbz("compress", "-m", "tiny-test", path).exit_code == 0
     result = mbz("decompress", "-c", path.with_name("small.mbz"))
     assert result.stdout_bytes == content[:size]
+
+
+@pytest.mark.parametrize("path", sorted(SAMPLES.glob("[!.]*")), ids=lambda path: path.name)
+def test_real_files_come_back(mbz, tmp_path, path):
+    packed = tmp_path / "packed"
+    assert mbz("compress", "-m", "tiny-test", "--lanes", "64", "-o", packed, path).exit_code == 0
+    assert packed.stat().st_size <= path.stat().st_size + 64
+    assert mbz("decompress", "-c", packed).stdout_bytes == path.read_bytes()
 
 
 def test_standard_streams(mbz, content):
