@@ -173,11 +173,10 @@ def evaluate(model: Megabyte, stream: np.ndarray, length: int, batch: int = 16) 
     Total bits over total bytes; nan if the stream is shorter than one sequence.
     """
     device = next(model.parameters()).device
-    masks = model.masks(length, device)
     count = len(stream) // length
     rows = torch.from_numpy(np.array(stream[: count * length])).view(count, length)
     model.eval()
     total = 0.0
     for part in rows.split(batch):
-        total += float(model.loss(part.to(device).int(), masks)) * len(part)
+        total += float(model.loss(part.to(device).int())) * len(part)
     return total / count if count else float("nan")

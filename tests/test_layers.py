@@ -12,10 +12,16 @@ ROOT = Path(__file__).parents[1]
 LIBRARY = sorted((ROOT / "mbz").rglob("*.py"))
 COMMANDS = sorted((ROOT / "cli").rglob("*.py"))
 
-# Only these may import the library; `torch` also in mbz/exact/torch_*.py.
+# Only these may import the library, and the backends of the exact network besides.
 HEAVY = {
     "torch": {"model", "data", "train", "checkpoint", "quantize", "score"},
     "constriction": {"coder"},
+    "numba": set(),
+}
+BACKENDS = {
+    "torch": ["mbz/exact/torch_*.py"],
+    "numba": ["mbz/exact/kernels.py", "mbz/exact/torch_*.py"],
+    "constriction": [],
 }
 # Modules of mbz that each module of mbz may import ("exact" stands for the folder). Those not
 # named here may import what they like of mbz; no module may import one that imports it.
@@ -66,7 +72,7 @@ def test_library(path):
     if path.stem != "zoo":
         assert "mbz_models" not in path.read_text()
     for library, parts in HEAVY.items():
-        is_backend = library == "torch" and path.match("mbz/exact/torch_*.py")
+        is_backend = any(path.match(pattern) for pattern in BACKENDS[library])
         assert part(path) in parts or is_backend or library not in roots(path)
     assert used_parts(path) <= ALLOWED.get(part(path), used_parts(path))
 

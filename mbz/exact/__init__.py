@@ -71,14 +71,14 @@ def _candidates(weights: Weights, device: str, threads: int | None) -> Iterator[
     from mbz.exact.reference import ReferencePredictor  # noqa: PLC0415
 
     try:
-        from mbz.exact import torch_backend  # noqa: PLC0415
+        from mbz.exact.torch_open import open_on  # noqa: PLC0415
     except ImportError as error:
         log.info("restoring without torch, slowly (%s)", error)
         if device == "cuda":
             msg = "device cuda needs torch, which is not installed"
             raise ValueError(msg) from error
     else:
-        predictor = torch_backend.open_on(weights.config, weights.tensors, device, threads)
+        predictor = open_on(weights.config, weights.tensors, device, threads)
         if predictor is not None:
             yield predictor
     yield ReferencePredictor(weights.config, weights.tensors)

@@ -11,8 +11,8 @@ Shapes: B lanes, S positions, P patch, D width, H query heads, G key heads, R = 
 N keys, L blocks of W positions.
 """
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -21,14 +21,17 @@ from torch import Tensor
 
 from mbz.config import ModelConfig, StackConfig
 from mbz.exact import fixed
-from mbz.exact.torch_matrix import Matrix, choose
+from mbz.exact.torch_matrix import Matrix
 from mbz.weights import Tensors
+
+ROWS = {"cpu": 1 << 11, "cuda": 1 << 15}
+"""Positions times lanes in one pass: as many as keep a processor's cache, or a GPU, filled."""
 
 
 class Arithmetic:
     """Section 2 of docs/exact.md on one device: tables, constants and row operations."""
 
-    def __init__(self, device: torch.device, matrix: Callable[[Tensor], Matrix]) -> None:
+    def __init__(self, device: torch.device, matrix: type[Matrix]) -> None:
         self.device, self.matrix = device, matrix
         self.roots = self.put(fixed.root_table())
         self.attention = self.put(fixed.attention_table())
@@ -81,7 +84,7 @@ class Linear:
 
     def __call__(self, q: Tensor) -> Tensor:
         """Rows of any leading shape."""
-        return (self.matrix(q.flatten(0, -2)) * self.scale).unflatten(0, q.shape[:-1])
+        return (self.matrix(q.flatten(0, -2)).float() * self.scale).unflatten(0, q.shape[:-1])
 
 
 def pieces(t: int, count: int, window: int) -> Iterator[tuple[int, int]]:
@@ -239,8 +242,23 @@ def rotate(x_BSHE: Tensor, rotary_S: tuple[Tensor, Tensor]) -> Tensor:
     return torch.cat([(a * cos).sub_(b * sin), (b * cos).add_(a * sin)], -1)
 
 
-class Stack:
+class AnyStack(Protocol):
     """3.4: the layers of the global or the local model."""
+
+    def __init__(
+        self, arithmetic: Arithmetic, tensors: Tensors, name: str, config: StackConfig
+    ) -> None:
+        """Takes the stack called `name`, "global" or "local"."""
+
+    def reset(self, lanes: int) -> None:
+        """Goes back to position 0."""
+
+    def extend(self, x_BSD: Tensor) -> Tensor:
+        """The residual stream after all layers at the next S positions."""
+
+
+class Stack:
+    """3.4 in torch operations."""
 
     def __init__(
         self, arithmetic: Arithmetic, tensors: Tensors, name: str, config: StackConfig
@@ -276,7 +294,8 @@ class TorchPredictor:
         config: ModelConfig,
         tensors: Tensors,
         device: torch.device,
-        matrix: Callable[[Tensor], Matrix],
+        matrix: type[Matrix],
+        stack: type[AnyStack] = Stack,
     ) -> None:
         self.config = config
         self.a = a = Arithmetic(device, matrix)
@@ -287,9 +306,9 @@ class TorchPredictor:
             a.put(tensors[f"local.{part}"]) for part in ("bytes", "position", "start")
         )
         self.embed = Linear(a, tensors, "embed") if config.embeds_patch else None
-        self.global_stack = Stack(a, tensors, "global", config.global_stack)
+        self.global_stack = stack(a, tensors, "global", config.global_stack)
         self.project = Linear(a, tensors, "project")
-        self.local_stack = Stack(a, tensors, "local", config.local_stack)
+        self.local_stack = stack(a, tensors, "local", config.local_stack)
         self.head = Linear(a, tensors, "head")
 
     @torch.inference_mode()
@@ -314,9 +333,16 @@ class TorchPredictor:
         """Appends one byte to each lane."""
         self.append(self.a.put(symbols_B).long()[:, None])
 
-    @torch.inference_mode()
     def score(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Counts before each of S given bytes, (B, S, 256)."""
+        rows = ROWS[self.a.device.type]
+        size = max(1, rows // len(symbols_BS))
+        starts = range(0, symbols_BS.shape[1], size)
+        return np.concatenate([self.score_part(symbols_BS[:, i : i + size]) for i in starts], 1)
+
+    @torch.inference_mode()
+    def score_part(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """`score` of so few bytes that what they need in between fits in the cache."""
         symbols = self.a.put(symbols_BS).long()
         patch, (_, size) = self.config.patch, symbols.shape
         p, last, states = self.patch_BP.shape[1], self.last_B1D, self.states_BPD
@@ -356,26 +382,3 @@ class TorchPredictor:
         """3.6: the local model and its head."""
         q, _ = self.a.quantise(self.local_stack.extend(x_BSD))
         return self.a.counts(self.head(q) * self.a.root(q))
-
-
-def open_on(
-    config: ModelConfig, tensors: Tensors, device: str, threads: int | None
-) -> TorchPredictor | None:
-    """A predictor on "auto", "cpu" or "cuda"; None where torch has no sound integer product.
-
-    Raises:
-        ValueError: an unknown device, or one that this machine lacks.
-    """
-    if device not in ("auto", "cpu", "cuda"):
-        msg = f"device must be auto, cpu or cuda, not {device}"
-        raise ValueError(msg)
-    if device == "cuda" and not torch.cuda.is_available():
-        msg = "device cuda is not available on this machine"
-        raise ValueError(msg)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if threads is not None:
-        torch.set_num_threads(threads)
-    place = torch.device(device)
-    matrix = choose(place)
-    return None if matrix is None else TorchPredictor(config, tensors, place, matrix)

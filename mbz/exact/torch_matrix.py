@@ -6,16 +6,25 @@ both are tried with worst-case operands when a predictor is opened (docs/exact.m
 
 import logging
 import time
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 log = logging.getLogger(__name__)
 
 FLOAT_TERMS = 1024  # 127**2 * 1024 < 2**24
-Matrix = Callable[[Tensor], Tensor]
-"""Takes integer-valued float32 rows (M, K), gives the products with a matrix (M, N) in float32."""
+
+
+class Matrix(Protocol):
+    """Integer-valued rows (M, K), int8 or float32, times an int8 matrix: int32 sums (M, N)."""
+
+    def __init__(self, weight_NK: Tensor) -> None:
+        """Takes int8 weights on the device where the products are to be."""
+
+    def __call__(self, q_MK: Tensor) -> Tensor:
+        """The exact sums."""
 
 
 class FloatMatrix:
@@ -25,38 +34,44 @@ class FloatMatrix:
         self.slices = [part.float().t() for part in weight_NK.split(FLOAT_TERMS, 1)]
 
     def __call__(self, q_MK: Tensor) -> Tensor:
-        """Products, rounded once to float32."""
-        if len(self.slices) == 1:
-            return q_MK @ self.slices[0]
-        parts = zip(q_MK.split(FLOAT_TERMS, 1), self.slices, strict=True)
-        total = sum((q @ weight).int() for q, weight in parts)
-        assert isinstance(total, Tensor)
-        return total.float()
+        """The exact sums, slice by slice."""
+        first, *rest = zip(q_MK.float().split(FLOAT_TERMS, 1), self.slices, strict=True)
+        total = (first[0] @ first[1]).int()
+        for q, weight in rest:
+            total += (q @ weight).int()
+        return total
 
 
 class Int8Matrix:
-    """int8 weights and `torch._int_mm`, which accumulates in int32."""
+    """int8 weights and `torch._int_mm`, which accumulates in int32.
+
+    On CUDA it wants more than 16 rows and all sizes in eights, so zeros are added there.
+    """
 
     def __init__(self, weight_NK: Tensor) -> None:
-        self.weight = weight_NK.t()
+        self.outputs, terms = weight_NK.shape
+        self.padding = -terms % 8 if weight_NK.is_cuda else 0
+        if weight_NK.is_cuda:
+            weight_NK = F.pad(weight_NK, (0, self.padding, 0, -self.outputs % 8))
+        self.weight = weight_NK.contiguous().t()
 
     def __call__(self, q_MK: Tensor) -> Tensor:
-        """Products, rounded once to float32."""
+        """The exact sums."""
         rows, q = len(q_MK), q_MK.to(torch.int8)
-        if q.is_cuda:  # more than 16 rows, in eights, columns in eights
-            columns = -q.shape[1] % 8
-            q = torch.nn.functional.pad(q, (0, columns, 0, max(24 - rows, -rows % 8)))
-        return torch._int_mm(q, self.weight)[:rows].float()  # noqa: SLF001  (the only int8 product)
+        if q.is_cuda and (self.padding or rows < 17 or rows % 8):
+            q = F.pad(q, (0, self.padding, 0, max(24 - rows, -rows % 8)))
+        sums = torch._int_mm(q, self.weight)  # noqa: SLF001  (torch's only int8 product)
+        return sums[:rows, : self.outputs]
 
 
-def sound(matrix: Callable[[Tensor], Matrix], device: torch.device) -> bool:
+def sound(matrix: type[Matrix], device: torch.device) -> bool:
     """Whether products of operands that are all +-127 come out right, for few rows and many."""
     for terms in (64, 384, 2048):
         index = torch.arange(terms)
         signs = (index * index % 7 < 4).float() * 254 - 127
         weight = torch.stack([signs, -signs, signs.abs(), -signs.abs()] * 4)
         rows = torch.stack([signs, signs.abs()] * 32)
-        expected = (rows.double() @ weight.double().t()).float()
+        expected = (rows.double() @ weight.double().t()).int()
         product = matrix(weight.to(torch.int8).to(device))
         for count in (1, 2, 64):
             if not torch.equal(product(rows[:count].to(device)).cpu(), expected[:count]):
@@ -64,7 +79,7 @@ def sound(matrix: Callable[[Tensor], Matrix], device: torch.device) -> bool:
     return True
 
 
-def seconds(matrix: Callable[[Tensor], Matrix], device: torch.device) -> float:
+def seconds(matrix: type[Matrix], device: torch.device) -> float:
     """Best time of a product of middling size."""
     product = matrix(torch.ones((1024, 512), dtype=torch.int8, device=device))
     rows = torch.ones((64, 512), device=device)
@@ -76,9 +91,10 @@ def seconds(matrix: Callable[[Tensor], Matrix], device: torch.device) -> float:
     return min(times)
 
 
-def choose(device: torch.device) -> Callable[[Tensor], Matrix] | None:
+def choose(device: torch.device) -> type[Matrix] | None:
     """The faster of the sound carriers on this device; None if there is none."""
-    usable = []
+    usable: list[type[Matrix]] = []
+    matrix: type[Matrix]
     for matrix in (Int8Matrix, FloatMatrix):
         try:
             if sound(matrix, device):
@@ -86,5 +102,5 @@ def choose(device: torch.device) -> Callable[[Tensor], Matrix] | None:
         except (RuntimeError, AttributeError) as error:  # no such kernel in this torch
             log.debug("%s: %s", matrix.__name__, error)
     best = min(usable, key=lambda matrix: seconds(matrix, device), default=None)
-    log.debug("carrier on %s: %s", device, best.__name__ if best else None)
+    log.debug("carrier on %s: %s", device, best and best.__name__)
     return best

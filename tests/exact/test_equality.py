@@ -2,6 +2,7 @@
 
 import itertools
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -11,13 +12,19 @@ from hypothesis import strategies as st
 from mbz.exact import COUNT_SUM, Predictor
 from mbz.exact.reference import ReferencePredictor
 from mbz.exact.selftest import digest
-from mbz.exact.torch_backend import TorchPredictor, pieces
+from mbz.exact.torch_backend import Stack, TorchPredictor, pieces
+from mbz.exact.torch_cpu import CpuStack
 from mbz.exact.torch_matrix import FloatMatrix, Int8Matrix, sound
 
 LANES, LENGTH = 3, 100  # the longest ring of the test models is 2 * 6 patches of 4 bytes
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+PLACES = [  # device, and the class of the layers
+    pytest.param("cpu", Stack, id="cpu-torch"),
+    pytest.param("cpu", CpuStack, id="cpu-kernels"),
+    pytest.param("cuda", Stack, id="cuda", marks=pytest.mark.gpu),
+]
 MATRICES = [FloatMatrix, Int8Matrix]
+STACKS = [Stack, CpuStack]
 
 
 def symbols(lanes: int = LANES, length: int = LENGTH) -> np.ndarray:
@@ -26,12 +33,12 @@ def symbols(lanes: int = LANES, length: int = LENGTH) -> np.ndarray:
     return np.repeat(rng.integers(0, 256, (lanes, length)), 2, 1)[:, :length].astype(np.uint8)
 
 
-def open_torch(model, device: str, matrix: type) -> TorchPredictor:
+def open_torch(model, device: str, matrix: type, stack: type) -> TorchPredictor:
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     if not sound(matrix, torch.device(device)):
         pytest.skip(f"{matrix.__name__} is not sound on this machine")
-    return TorchPredictor(model.config, model.tensors, torch.device(device), matrix)
+    return TorchPredictor(model.config, model.tensors, torch.device(device), matrix, stack)
 
 
 def scored(predictor: Predictor, data: np.ndarray, cuts: list[int]) -> np.ndarray:
@@ -55,17 +62,18 @@ def expected(model) -> np.ndarray:
     return scored(ReferencePredictor(model.config, model.tensors), symbols(), [])
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("device", "stack"), PLACES)
 @pytest.mark.parametrize("matrix", MATRICES)
-def test_parallel_step_and_reference_agree(model, expected, device, matrix):
-    predictor = open_torch(model, device, matrix)
+def test_parallel_step_and_reference_agree(model, expected, device, stack, matrix):
+    predictor = open_torch(model, device, matrix, stack)
     np.testing.assert_array_equal(scored(predictor, symbols(), []), expected)
     np.testing.assert_array_equal(stepped(predictor, symbols()), expected)
 
 
+@pytest.mark.parametrize("stack", STACKS)
 @given(cuts=st.lists(st.integers(0, LENGTH), max_size=6), mix=st.booleans())
-def test_any_split_into_calls(model, expected, cuts, mix):
-    predictor = open_torch(model, "cpu", FloatMatrix)
+def test_any_split_into_calls(model, expected, stack, cuts, mix):
+    predictor = open_torch(model, "cpu", FloatMatrix, stack)
     cuts = sorted(cuts)
     got = scored(predictor, symbols(), cuts)
     np.testing.assert_array_equal(got, expected)
@@ -78,10 +86,11 @@ def test_any_split_into_calls(model, expected, cuts, mix):
             predictor.push(symbols()[:, i])
 
 
+@pytest.mark.parametrize("stack", STACKS)
 @pytest.mark.parametrize("lanes", [1, 2, 17, 40])
-def test_lanes_do_not_see_each_other(model, lanes):
+def test_lanes_do_not_see_each_other(model, stack, lanes):
     data = symbols(lanes, 40)
-    together = scored(open_torch(model, "cpu", Int8Matrix), data, [])
+    together = scored(open_torch(model, "cpu", Int8Matrix, stack), data, [])
     alone = ReferencePredictor(model.config, model.tensors)
     for lane in {0, lanes // 2, lanes - 1}:
         np.testing.assert_array_equal(scored(alone, data[lane : lane + 1], [])[0], together[lane])
@@ -89,19 +98,22 @@ def test_lanes_do_not_see_each_other(model, lanes):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_thread_count_does_not_matter(model, expected, threads):
-    before = torch.get_num_threads()
+    before = torch.get_num_threads(), numba.get_num_threads()
     torch.set_num_threads(threads)
+    numba.set_num_threads(min(threads, before[1]))
     try:
-        got = scored(open_torch(model, "cpu", Int8Matrix), symbols(), [33])
+        for stack in STACKS:
+            got = scored(open_torch(model, "cpu", Int8Matrix, stack), symbols(), [33])
+            np.testing.assert_array_equal(got, expected)
     finally:
-        torch.set_num_threads(before)
-    np.testing.assert_array_equal(got, expected)
+        torch.set_num_threads(before[0])
+        numba.set_num_threads(before[1])
 
 
 def test_the_future_does_not_leak(model, expected):
     changed = symbols()
     changed[:, 60] ^= 0x55
-    got = scored(open_torch(model, "cpu", FloatMatrix), changed, [])
+    got = scored(open_torch(model, "cpu", FloatMatrix, CpuStack), changed, [])
     np.testing.assert_array_equal(got[:, :61], expected[:, :61])
     assert not np.array_equal(got[:, 61], expected[:, 61])
 
@@ -114,15 +126,15 @@ def test_counts_are_integers_that_sum_to_the_scale(expected):
 
 
 def test_reset_forgets(model, expected):
-    predictor = open_torch(model, "cpu", FloatMatrix)
+    predictor = open_torch(model, "cpu", FloatMatrix, CpuStack)
     scored(predictor, symbols()[:, ::-1].copy(), [])
     np.testing.assert_array_equal(scored(predictor, symbols(), []), expected)
 
 
 def test_digest_is_the_same_for_every_backend(model):
     reference = digest(ReferencePredictor(model.config, model.tensors))
-    for matrix in MATRICES:
-        assert digest(open_torch(model, "cpu", matrix)) == reference
+    for matrix, stack in itertools.product(MATRICES, STACKS):
+        assert digest(open_torch(model, "cpu", matrix, stack)) == reference
 
 
 @given(t=st.integers(0, 50), count=st.integers(1, 60), window=st.integers(1, 9))
