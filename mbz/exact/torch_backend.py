@@ -42,8 +42,8 @@ class Arithmetic:
         self.step = float(fixed.STEP)
 
     def put(self, array: NDArray[np.generic]) -> Tensor:
-        """A copy of a numpy array on the device."""
-        return torch.from_numpy(np.array(array)).to(self.device)
+        """A numpy array on the device; on the CPU it may share the memory."""
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device)
 
     def quantise(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """2.1: rows to integers, and the largest magnitude of each row."""

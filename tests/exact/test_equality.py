@@ -2,7 +2,6 @@
 
 import itertools
 
-import numba
 import numpy as np
 import pytest
 import torch
@@ -15,6 +14,7 @@ from mbz.exact.selftest import digest
 from mbz.exact.torch_backend import Stack, TorchPredictor, pieces
 from mbz.exact.torch_cpu import CpuStack
 from mbz.exact.torch_matrix import FloatMatrix, Int8Matrix, sound
+from mbz.exact.torch_open import open_on
 
 LANES, LENGTH = 3, 100  # the longest ring of the test models is 2 * 6 patches of 4 bytes
 
@@ -96,18 +96,19 @@ def test_lanes_do_not_see_each_other(model, stack, lanes):
         np.testing.assert_array_equal(scored(alone, data[lane : lane + 1], [])[0], together[lane])
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, 2, 5])
 def test_thread_count_does_not_matter(model, expected, threads):
-    before = torch.get_num_threads(), numba.get_num_threads()
-    torch.set_num_threads(threads)
-    numba.set_num_threads(min(threads, before[1]))
+    before = torch.get_num_threads()
     try:
-        for stack in STACKS:
-            got = scored(open_torch(model, "cpu", Int8Matrix, stack), symbols(), [33])
-            np.testing.assert_array_equal(got, expected)
+        predictor = open_on(model.config, model.tensors, "cpu", threads)
+        np.testing.assert_array_equal(scored(predictor, symbols(), [33]), expected)
+        np.testing.assert_array_equal(stepped(predictor, symbols()), expected)
+        predictor.reset(LANES)  # a push that waits, and then a parallel part
+        np.testing.assert_array_equal(predictor.counts(), expected[:, 0])
+        predictor.push(symbols()[:, 0])
+        np.testing.assert_array_equal(predictor.score(symbols()[:, 1:]), expected[:, 1:])
     finally:
-        torch.set_num_threads(before[0])
-        numba.set_num_threads(before[1])
+        torch.set_num_threads(before)
 
 
 def test_the_future_does_not_leak(model, expected):
