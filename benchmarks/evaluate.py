@@ -27,8 +27,7 @@ def kinds(archive: Path) -> str:
     """How the blocks of an archive are coded."""
     command = [sys.executable, "-m", "mbz_cli", "list", "--json", str(archive)]
     listed = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    text = json.dumps(listed).lower()
-    return "+".join(kind for kind in ("model", "lzma", "stored") if f'"{kind}"' in text)
+    return "+".join(sorted({block["kind"] for archive in listed for block in archive["blocks"]}))
 
 
 def main() -> None:
