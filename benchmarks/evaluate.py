@@ -65,8 +65,8 @@ def main() -> None:
             }
             rows.append(row)
             print(
-                f"{row['file']:36} {size:9} {packed:9} {row['bpb']:7.4f} {row['compress_KB/s']:6.2f} "
-                f"{row['restore_KB/s']:6.2f} {same!s:5} {row['kind']}",
+                f"{row['file']:36} {size:9} {packed:9} {row['bpb']:7.4f} "
+                f"{row['compress_KB/s']:6.2f} {row['restore_KB/s']:6.2f} {same!s:5} {row['kind']}",
                 flush=True,
             )
     identical = sum(bool(row["same"]) for row in rows)

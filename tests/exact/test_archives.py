@@ -1,0 +1,101 @@
+"""Archives made by one backend are restored by every other, at all sizes that may be special."""
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from mbz import codec, weights
+from mbz.container import Kind, ModelId
+from mbz.exact import Predictor, open_predictor
+from mbz.exact.reference import ReferencePredictor
+from mbz.exact.torch_backend import Stack, TorchPredictor
+from mbz.exact.torch_matrix import FloatMatrix
+from mbz.payload import decode_model, encode_model
+
+# The tiny model: patch 4, local window 8 bytes, global window 6 patches.
+SIZES = sorted({*range(1, 65), *(n + d for n in (72, 96, 120, 144, 240) for d in (-1, 0, 1))})
+
+
+@pytest.fixture(scope="module")
+def backends(tiny_model_dir) -> dict[str, Predictor]:
+    model = weights.read(tiny_model_dir)
+    cpu = torch.device("cpu")
+    return {
+        "reference": ReferencePredictor(model.config, model.tensors),
+        "torch": TorchPredictor(model.config, model.tensors, cpu, FloatMatrix, Stack),
+        "chosen": open_predictor(model, "cpu"),
+    }
+
+
+def sampled(predictor: Predictor, size: int) -> bytes:
+    """Bytes drawn from the model, which codes them better than LZMA does."""
+    rng = np.random.default_rng(0)
+    predictor.reset(1)
+    data = bytearray()
+    for _ in range(size):
+        counts = predictor.counts()[0].astype(np.float64)
+        data.append(rng.choice(256, p=counts / counts.sum()))
+        predictor.push(np.array([data[-1]], np.uint8))
+    return bytes(data)
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_every_backend_restores_what_another_made(backends, lanes):
+    data = sampled(backends["chosen"], max(SIZES))
+    for size in SIZES:
+        used = min(lanes, size)
+        code = encode_model(data[:size], used, backends["chosen"], lambda _: None)
+        names = backends if size % 8 == 0 or size > 64 else ["torch", "chosen"]
+        for name in names:
+            assert encode_model(data[:size], used, backends[name], lambda _: None) == code
+            decoded = decode_model(code, size, used, backends[name], lambda _: None)
+            assert decoded == data[:size]
+
+
+@pytest.mark.parametrize("size", [399, 400, 401, 800])
+def test_whole_archives(backends, size):
+    data = sampled(backends["chosen"], size)
+    archive = packed(backends["chosen"], data, block_size=400)
+    blocks = codec.describe(io.BytesIO(archive))[0].blocks
+    assert blocks[0].block.kind == Kind.MODEL
+    for predictor in backends.values():
+        assert packed(predictor, data, block_size=400) == archive
+        out = io.BytesIO()
+        codec.decompress(io.BytesIO(archive), out, lambda _fingerprint, _name, p=predictor: p)
+        assert out.getvalue() == data
+
+
+def packed(predictor: Predictor, data: bytes, block_size: int) -> bytes:
+    out = io.BytesIO()
+    name = ModelId(fingerprint=b"8 bytes.", name=None)
+    codec.compress(io.BytesIO(data), out, predictor, name, block_size=block_size, lanes=3)
+    return out.getvalue()
+
+
+def test_an_archive_is_restored_without_torch_and_numba(tiny_model_dir, backends, tmp_path):
+    data = sampled(backends["chosen"], 400)
+    (tmp_path / "a.mbz").write_bytes(packed(backends["chosen"], data, 1 << 20))
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys(("torch", "numba", "typer", "rich"), None))  # import fails
+from pathlib import Path
+from mbz import codec, weights
+from mbz.exact import open_predictor
+model = weights.read(Path({str(tiny_model_dir)!r}))
+with open("a.mbz", "rb") as src, open("a", "wb") as dst:
+    codec.decompress(src, dst, lambda fingerprint, name: open_predictor(model))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    assert (tmp_path / "a").read_bytes() == data
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda"])
+def test_devices_that_are_not_there(tiny_model_dir, device):
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has one")
+    with pytest.raises(ValueError, match="device"):
+        open_predictor(weights.read(tiny_model_dir), device)
