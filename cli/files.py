@@ -6,6 +6,7 @@ on disk, so that no failure leaves a partial file under the final name.
 
 import os
 import secrets
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -117,7 +118,7 @@ def _check_target(path: Path, source: BinaryIO, *, force: bool) -> None:
 @contextmanager
 def _atomic(path: Path, status: os.stat_result | None) -> Iterator[BinaryIO]:
     """Writes beside `path` and renames at the end; `status` is of a file whose mode is copied."""
-    partial = path.with_name(f".mbz-{secrets.token_hex(8)}.tmp")
+    partial = _beside(path)
     private = 0o666 if status is None else 0o600  # nobody reads more here than in the source
     try:
         file = open(partial, "xb", opener=lambda name, flags: os.open(name, flags, private))  # noqa: SIM115
@@ -136,6 +137,41 @@ def _atomic(path: Path, status: os.stat_result | None) -> Iterator[BinaryIO]:
         raise
     with suppress(OSError):  # some systems cannot open a folder; the file itself is safe
         _sync_folder(path.parent)
+
+
+@contextmanager
+def created_folder(name: str) -> Iterator[Path]:
+    """Makes a folder, which appears under its name only if the body succeeds.
+
+    Raises:
+        Refused: If the name is taken by anything but an empty folder.
+    """
+    path = Path(name).resolve()
+    if path.exists() and not path.is_dir():
+        raise Refused(f"the output {path} is a file; name a new folder")
+    if path.exists() and any(path.iterdir()):
+        raise Refused(f"the output folder {path} is not empty; name a new one")
+    partial = _beside(path)
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise Refused(f"cannot create {path} ({error.strerror})") from error
+    try:
+        yield partial
+        if path.exists():  # empty; stays the same folder, for it may be the current one
+            for part in partial.iterdir():
+                part.replace(path / part.name)
+            partial.rmdir()
+        else:
+            partial.replace(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _beside(path: Path) -> Path:
+    """Returns a temporary name in the folder where `path` is to appear."""
+    return path.with_name(f".mbz-{secrets.token_hex(8)}.tmp")
 
 
 def _copy_status(status: os.stat_result, path: Path) -> None:

@@ -35,6 +35,8 @@ class Ui:
             raise
         except Exception as error:  # noqa: BLE001 - the last resort between users and tracebacks
             self._code = max(self._code, 2 if isinstance(error, DataError) else 1)
+            if name is None and isinstance(error, OSError) and isinstance(error.filename, str):
+                name = error.filename
             place = "" if name is None else f"{printable(name)}: "
             typer.echo(f"mbz: {place}{_sentence(error)}", err=True)
             if self._debug:
@@ -60,6 +62,17 @@ class Ui:
             yield report
         self._seconds = time.perf_counter() - start
 
+    @contextmanager
+    def stages(self, name: str) -> Iterator[Callable[[float, str], None]]:
+        """Shows a bar on a terminal for work that is no stream of bytes.
+
+        Yields:
+            What to call with the fraction done so far and a note to show beside it.
+        """
+        hidden = nullcontext(lambda _done, _note: None)
+        with _bar(name, 1.0, noted=True) if self._progress else hidden as report:
+            yield report
+
     def exit(self) -> None:
         """Ends the command with the worst exit code so far."""
         if self._code:
@@ -67,7 +80,8 @@ class Ui:
 
 
 @contextmanager
-def _bar(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def _bar(name: str, total: float | None, *, noted: bool = False) -> Iterator[Callable[..., None]]:
+    """A bar with the speed in bytes, or with notes given to it."""
     from rich import progress
     from rich.console import Console
     from rich.markup import escape
@@ -76,7 +90,7 @@ def _bar(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
         progress.TaskProgressColumn(),
-        progress.TransferSpeedColumn(),
+        progress.TextColumn("{task.fields[note]}") if noted else progress.TransferSpeedColumn(),
         progress.TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
@@ -84,8 +98,8 @@ def _bar(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
         redirect_stderr=False,
     )
     with bar:
-        task = bar.add_task(escape(printable(name)), total=total)
-        yield lambda done: bar.update(task, completed=done)
+        task = bar.add_task(escape(printable(name)), total=total, note="")
+        yield lambda done, note="": bar.update(task, completed=done, note=note)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | int | float]]) -> None:

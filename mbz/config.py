@@ -133,6 +133,13 @@ def _checked(kind: type, data: object) -> dict[str, Any]:
     return data
 
 
+TINY = ModelConfig(  # half a million multiply-adds a byte
+    patch=8,
+    byte_width=24,
+    projection="dense",
+    global_stack=StackConfig(width=192, layers=4, heads=3, kv_heads=1, window=512, hidden=768),
+    local_stack=StackConfig(width=128, layers=2, heads=2, kv_heads=1, window=32, hidden=384),
+)
 BASE = ModelConfig(
     patch=8,
     byte_width=64,
@@ -140,6 +147,7 @@ BASE = ModelConfig(
     global_stack=StackConfig(width=512, layers=8, heads=8, kv_heads=2, window=512, hidden=2048),
     local_stack=StackConfig(width=384, layers=4, heads=6, kv_heads=2, window=32, hidden=1536),
 )
+PRESETS = {"tiny": TINY, "base": BASE}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,3 +180,4 @@ class TrainConfig:
             _require(getattr(self, name) > 0, name, "must be above 0")
         _require(0 <= self.decay_from < 1, "decay_from", "must be in [0, 1)")
         _require(0 <= self.file_starts <= 1, "file_starts", "must be in [0, 1]")
+        _require(0 <= self.seed < 1 << 63, "seed", "must be at least 0 and below 2**63")

@@ -5,7 +5,9 @@ A file is the unit of the split and the place where a sequence may start as a ne
 
 import hashlib
 import logging
+import lzma
 import tarfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,13 +43,21 @@ def read_files(paths: list[Path]) -> Iterator[bytes]:
             raise ValueError(msg)
         for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
             if file.name.endswith(TAR_SUFFIXES):
-                with tarfile.open(file) as tar:
-                    for member in tar:
-                        content = tar.extractfile(member) if member.isfile() else None
-                        if content is not None:
-                            yield content.read()
+                yield from _read_members(file)
             else:
                 yield file.read_bytes()
+
+
+def _read_members(path: Path) -> Iterator[bytes]:
+    try:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                content = tar.extractfile(member) if member.isfile() else None
+                if content is not None:
+                    yield content.read()
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
+        msg = f"{path}: not a readable tar archive ({error})"
+        raise ValueError(msg) from error
 
 
 def load(paths: list[Path], validation: float = 0.005) -> tuple[Corpus, Corpus]:
@@ -61,7 +71,7 @@ def load(paths: list[Path], validation: float = 0.005) -> tuple[Corpus, Corpus]:
         The training and the validation part.
 
     Raises:
-        ValueError: a path is missing, or there is nothing to train on.
+        ValueError: a path is missing, an archive is damaged, or there is nothing to train on.
     """
     parts: tuple[list[bytes], list[bytes]] = ([], [])
     for content in read_files(paths):

@@ -139,6 +139,7 @@ def window_attention(
         assert isinstance(out, Tensor)
         return out
     length = q_BHNE.shape[2]
+    window = min(window, length)  # no padding beyond what there is
     blocks = -(-length // window)
 
     def cut(x: Tensor) -> Tensor:

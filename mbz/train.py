@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mbz.config import TrainConfig
+from mbz.config import ModelConfig, TrainConfig
 from mbz.data import Corpus, sample_positions
 from mbz.model import Linear, Megabyte
 
 log = logging.getLogger(__name__)
 
-LOG_EVERY = 50
+LOG_EVERY = 50  # steps
+LOG_SECONDS = 5.0  # where steps are slow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +35,28 @@ class Progress:
     seconds: float
     rate: float
     fraction: float
+
+
+def untrained(config: ModelConfig, seed: int, device: str = "auto") -> Megabyte:
+    """A model whose weights are drawn from `seed`, the same ones on every device.
+
+    Args:
+        config: sizes of the network.
+        seed: as in `TrainConfig`.
+        device: "cuda", "cpu", or "auto" for CUDA where there is one.
+
+    Raises:
+        ValueError: this machine lacks the device.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        msg = "device cuda is not available on this machine"
+        raise ValueError(msg)
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+        torch.manual_seed(seed)
+        model = Megabyte(config)
+    return model.to(device)
 
 
 def optimisers(model: Megabyte, config: TrainConfig) -> list[torch.optim.Optimizer]:
@@ -96,19 +119,22 @@ def train(
     """Trains `model` in place, on the device where it is.
 
     Args:
-        model: a Megabyte whose patch size divides `config.sequence`.
+        model: a Megabyte, trained or not.
         corpus: the training part.
         config: sizes, rates, and the end of the run.
         log_path: a JSONL file; one line of configuration, then one line per report.
-        on_progress: called every LOG_EVERY steps and at the end.
+        on_progress: called every LOG_EVERY steps or LOG_SECONDS seconds, and at the end.
 
     Returns:
         The last report.
 
     Raises:
-        ValueError: the corpus is shorter than one sequence.
+        ValueError: the corpus is shorter than one sequence, or a sequence is not whole patches.
         FloatingPointError: the loss is no longer a number.
     """
+    if config.sequence % model.config.patch:
+        msg = f"sequence must be a multiple of the patch size, {model.config.patch}"
+        raise ValueError(msg)
     device = next(model.parameters()).device
     batches = Batches(corpus, config, device)
     masks = model.masks(config.sequence, device)
@@ -120,7 +146,7 @@ def train(
         loss_of(batches(0), masks).backward()
         model.zero_grad(set_to_none=True)
     started = time.monotonic()
-    step, fraction, losses = 0, 0.0, []
+    step, fraction, losses, reported = 0, 0.0, [], 0.0
     with log_path.open("w") as lines:
         lines.write(json.dumps({"model": model.config.to_dict(), "train": asdict(config)}) + "\n")
         while True:
@@ -138,9 +164,9 @@ def train(
             step += 1
             seconds = time.monotonic() - started
             fraction = max(step / config.steps, seconds / config.seconds)
-            if step % LOG_EVERY == 0 or fraction >= 1:
+            if step % LOG_EVERY == 0 or seconds - reported >= LOG_SECONDS or fraction >= 1:
                 report = _report(losses, step, time.monotonic() - started, fraction, config)
-                losses = []
+                losses, reported = [], report.seconds
                 lines.write(json.dumps(asdict(report)) + "\n")
                 lines.flush()
                 on_progress(report)

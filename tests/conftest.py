@@ -75,6 +75,31 @@ def model(request: pytest.FixtureRequest) -> Model:
 
 
 @pytest.fixture(scope="session")
+def tiny_config() -> ModelConfig:
+    """The configuration of the first test model."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def lively_model(model: Model):
+    """A float model, untrained, whose zero-initialised matrices have been filled; only to read."""
+    import torch
+
+    from mbz.train import untrained
+
+    float_model = untrained(model.config, seed=0, device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, p in float_model.named_parameters():
+            if name.endswith(("out.weight", "down.weight", "head.weight")):
+                scale = p.shape[1] ** -0.5 * (3 if "head" in name else 1)
+                p.normal_(std=scale, generator=generator)
+            if name.endswith("sharpness"):
+                p.uniform_(1, 3, generator=generator)
+    return float_model
+
+
+@pytest.fixture(scope="session")
 def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder named "tiny-test" with an untrained model."""
     folder = tmp_path_factory.mktemp("models") / "tiny-test"

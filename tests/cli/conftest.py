@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,3 +74,16 @@ def archive(mbz: Run, sample: Path) -> Path:
     """The sample, compressed by the test model."""
     assert mbz("compress", "-m", "tiny-test", sample).exit_code == 0
     return sample.with_name("sample.txt.mbz")
+
+
+@pytest.fixture
+def wait_for() -> Callable[[Callable[[], object]], None]:
+    """Waits until a condition holds."""
+
+    def wait(condition: Callable[[], object]) -> None:
+        limit = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < limit
+            time.sleep(0.05)
+
+    return wait

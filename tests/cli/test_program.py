@@ -5,18 +5,10 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 HEAVY = ("torch", "numpy", "constriction", "safetensors", "rich")
-
-
-def wait_for(condition, seconds=60):
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.05)
 
 
 def test_pipes(command, content):
@@ -62,7 +54,9 @@ def test_version(command):
     assert result.stdout.startswith(b"mbz ")
 
 
-@pytest.mark.parametrize("words", [[], ["compress"], ["decompress"], ["list"], ["models", "list"]])
+@pytest.mark.parametrize(
+    "words", [[], ["compress"], ["decompress"], ["list"], ["train"], ["models", "list"]]
+)
 def test_help_needs_nothing_heavy(words):
     code = (
         "import sys; from mbz_cli.app import app\n"
@@ -129,7 +123,7 @@ def test_progress_is_shown_on_a_terminal(command, sample, quiet):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_nothing(command, tmp_path, number, code):
+def test_a_signal_leaves_nothing(command, tmp_path, wait_for, number, code):
     words = [*command, "compress", "-m", "tiny-test", "-o", tmp_path / "out.mbz"]
     with subprocess.Popen(
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -11,27 +11,13 @@ from mbz.model import Megabyte
 from mbz.quantize import export, integer_tensors
 
 
-def lively(config) -> Megabyte:
-    """An untrained model whose zero-initialised matrices have been filled."""
-    torch.manual_seed(0)
-    model = Megabyte(config)
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            if name.endswith(("out.weight", "down.weight", "head.weight")):
-                p.normal_(std=p.shape[1] ** -0.5 * (3 if "head" in name else 1))
-            if name.endswith("sharpness"):
-                p.uniform_(1, 3)
-    return model
-
-
-def test_exact_follows_the_simulation(model):
-    float_model = lively(model.config)
+def test_exact_follows_the_simulation(model, lively_model):
     rng = np.random.default_rng(1)
     data = rng.integers(0, 256, (4, model.config.patch * 12)).astype(np.uint8)
     with torch.no_grad():
-        logits = float_model(torch.from_numpy(data).int())
+        logits = lively_model(torch.from_numpy(data).int())
     p = torch.softmax(logits.double(), -1).numpy()
-    exact = ReferencePredictor(model.config, integer_tensors(float_model))
+    exact = ReferencePredictor(model.config, integer_tensors(lively_model))
     exact.reset(len(data))
     q = (exact.score(data).astype(np.float64) + 1) / 2**24
     entropy = -(p * np.log2(p)).sum(-1).mean()
@@ -40,28 +26,26 @@ def test_exact_follows_the_simulation(model):
     assert 0 <= divergence < 0.02
 
 
-def test_export_round_trip(tmp_path, model):
-    float_model = lively(model.config)
-    export(float_model, "trial", tmp_path / "trial")
+def test_export_round_trip(tmp_path, model, lively_model):
+    export(lively_model, "trial", tmp_path / "trial")
     loaded = weights.read(tmp_path / "trial")
     assert loaded.name == "trial"
     assert loaded.config == model.config
-    for name, tensor in integer_tensors(float_model).items():
+    for name, tensor in integer_tensors(lively_model).items():
         np.testing.assert_array_equal(loaded.tensors[name], tensor)
     with pytest.raises(FileExistsError):
-        export(float_model, "trial", tmp_path / "trial")
+        export(lively_model, "trial", tmp_path / "trial")
 
 
-def test_dequantised_weights_export_to_the_same_integers(model):
-    first = lively(model.config)
-    second = Megabyte(model.config)
+def test_dequantised_weights_export_to_the_same_integers(lively_model):
+    second = Megabyte(lively_model.config)
     with torch.no_grad():
-        second.load_state_dict(first.state_dict())
+        second.load_state_dict(lively_model.state_dict())
         for module in second.modules():
             if hasattr(module, "quantised"):
                 q, scale = module.quantised()
                 module.weight.copy_(q * scale[:, None])
-    before, after = integer_tensors(first), integer_tensors(second)
+    before, after = integer_tensors(lively_model), integer_tensors(second)
     for name, tensor in before.items():
         if tensor.dtype == np.int8:
             np.testing.assert_array_equal(after[name], tensor)
