@@ -99,11 +99,21 @@ def lively_model(model: Model):
     return float_model
 
 
+def write_model(config: ModelConfig, folder: Path) -> Path:
+    """Makes a model folder with an untrained model, named as the folder."""
+    tensors = random_tensors(config)
+    golden = digest(ReferencePredictor(config, tensors))
+    weights.write(folder, name=folder.name, config=config, tensors=tensors, golden=golden)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder named "tiny-test" with an untrained model."""
-    folder = tmp_path_factory.mktemp("models") / "tiny-test"
-    tensors = random_tensors(TINY)
-    golden = digest(ReferencePredictor(TINY, tensors))
-    weights.write(folder, name="tiny-test", config=TINY, tensors=tensors, golden=golden)
-    return folder
+    return write_model(TINY, tmp_path_factory.mktemp("models") / "tiny-test")
+
+
+@pytest.fixture(scope="session")
+def odd_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another, apart from the first, named "odd-test"."""
+    return write_model(ODD, tmp_path_factory.mktemp("models") / "odd-test")
