@@ -20,7 +20,7 @@ HEAVY = {
 }
 BACKENDS = {
     "torch": ["mbz/exact/torch_*.py"],
-    "numba": ["mbz/exact/kernels.py"],
+    "numba": ["mbz/exact/kernels.py", "mbz/exact/torch_open.py"],
     "constriction": [],
 }
 # Modules of mbz that each module of mbz may import ("exact" stands for the folder). Those not

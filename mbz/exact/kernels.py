@@ -4,15 +4,13 @@ numba neither fuses `a * b + c` nor replaces divisions unless asked to (fastmath
 floats here are float32, so each operation rounds once, as docs/exact.md says. Products of int32
 are cast back at once: numba would go on in int64, which costs four times the time.
 
-Each kernel runs on one thread, without Python's lock: threads take groups of lanes each
-(`lane_threads.py`), so that they meet once a byte and not at every kernel.
-
 Shapes: B lanes, S positions, M = B * S rows in that order, D width, A = (H + 2G) * E, F hidden
 width, H query heads, G key heads, R = H / G, E head width.
 """
 
 import numba
 import numpy as np
+from numba import prange
 
 from mbz.exact import fixed
 
@@ -25,7 +23,7 @@ ZERO = np.float32(0)
 
 inline = numba.njit(inline="always")
 # The cache goes beside this file, or to the user's cache folder where that cannot be written.
-kernel = numba.njit(cache=True, nogil=True, error_model="numpy")
+kernel = numba.njit(cache=True, parallel=True, error_model="numpy")
 
 
 @inline
@@ -83,7 +81,7 @@ def attend(
     count = sums_MA.shape[0] // lanes
     heads = sharpness_H.size
     shared, window, last = heads // groups, ring // 2, np.float32(table.size - 1)
-    for task in range(lanes * groups):
+    for task in prange(lanes * groups):
         b, g = task // groups, task % groups
         bits = np.empty(1, np.float32)
         y = np.empty(width, np.float32)
@@ -145,7 +143,7 @@ def attend(
                 at = (g * shared + r) * width
                 for i in range(width):
                     out_MD[m, at + i] = np.float32(total_E[i])
-    for m in range(out_MD.shape[0]):
+    for m in prange(out_MD.shape[0]):
         largest, _ = _quantise(out_MD[m], q_MD[m])
         factor_M[m] = largest * STEP
 
@@ -153,7 +151,7 @@ def attend(
 @kernel
 def add(x_MD, sums_MD, scale_D, factor_M, q_MD, squares_M):
     """3.3: adds a product to the residual rows, and quantises them for the next matrix."""
-    for m in range(x_MD.shape[0]):
+    for m in prange(x_MD.shape[0]):
         x, sums, factor = x_MD[m], sums_MD[m], factor_M[m]
         for i in range(x.size):
             x[i] += (np.float32(sums[i]) * scale_D[i]) * factor
@@ -163,7 +161,7 @@ def add(x_MD, sums_MD, scale_D, factor_M, q_MD, squares_M):
 @kernel
 def relu_squared(sums_MF, scale_F, squares_M, q_MF, factor_M):
     """3.3: the hidden rows of the MLP, quantised, and the factor of what comes out of it."""
-    for m in range(sums_MF.shape[0]):
+    for m in prange(sums_MF.shape[0]):
         sums = sums_MF[m]
         hidden = np.empty(sums.size, np.float32)
         for i in range(sums.size):
@@ -176,5 +174,5 @@ def relu_squared(sums_MF, scale_F, squares_M, q_MF, factor_M):
 @kernel
 def quantise_rows(x_MD, q_MD, squares_M):
     """2.1 and 2.2 for all rows."""
-    for m in range(x_MD.shape[0]):
+    for m in prange(x_MD.shape[0]):
         _, squares_M[m] = _quantise(x_MD[m], q_MD[m])

@@ -2,12 +2,13 @@
 
 import logging
 import os
+from collections.abc import Callable
 
 import torch
 
 from mbz.config import ModelConfig
 from mbz.exact import Predictor
-from mbz.exact.lane_threads import LaneThreads
+from mbz.exact.paced_threads import PacedThreads
 from mbz.exact.torch_backend import AnyStack, Stack, TorchPredictor
 from mbz.exact.torch_matrix import choose
 from mbz.weights import Tensors
@@ -22,13 +23,13 @@ def open_on(
 ) -> Predictor | None:
     """A predictor on "auto", "cpu" or "cuda"; None where torch has no sound integer product.
 
-    On the CPU torch's own threads are turned off in this process: lanes are shared out instead.
+    On the CPU it sets the threads of torch and numba in this process, and keeps changing them.
 
     Args:
         config: the network.
         tensors: its weights.
         device: where to run; "auto" takes CUDA where there is one.
-        threads: on the CPU; None takes one for each core that this process may use.
+        threads: at most, on the CPU; None means one for each core that this process may use.
 
     Raises:
         ValueError: an unknown device, or one that this machine lacks.
@@ -42,24 +43,30 @@ def open_on(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     place = torch.device(device)
-    if device == "cpu":
-        torch.set_num_threads(1)
     matrix = choose(place)
     if matrix is None:
         return None
     if device == "cuda":
         return TorchPredictor(config, tensors, place, matrix)
-    stack = cpu_stack()
-    count = min(threads or len(os.sched_getaffinity(0)), MOST_THREADS)
-    group = [TorchPredictor(config, tensors, place, matrix, stack) for _ in range(count)]
-    return LaneThreads(list(group), lambda: torch.set_num_threads(1))
+    most = min(threads or len(os.sched_getaffinity(0)), MOST_THREADS)
+    stack, set_threads = cpu_stack()
+    predictor = TorchPredictor(config, tensors, place, matrix, stack)
+    return PacedThreads(predictor, most, set_threads)
 
 
-def cpu_stack() -> type[AnyStack]:
-    """The stack of fused kernels, or the one of torch operations where numba is missing."""
+def cpu_stack() -> tuple[type[AnyStack], Callable[[int], None]]:
+    """The stack of fused kernels, or of torch operations where numba is missing; its threads."""
     try:
+        import numba  # noqa: PLC0415
+
         from mbz.exact.torch_cpu import CpuStack  # noqa: PLC0415
     except (ImportError, RuntimeError) as error:  # RuntimeError: nowhere to keep compiled code
         log.info("the CPU kernels need numba; going on in torch, slower (%s)", error)
-        return Stack
-    return CpuStack
+        return Stack, torch.set_num_threads
+    limit = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+
+    def set_threads(count: int) -> None:
+        torch.set_num_threads(count)
+        numba.set_num_threads(min(count, limit))
+
+    return CpuStack, set_threads
