@@ -39,7 +39,7 @@ def main(folders: list[str]) -> None:
     """Prints which carriers are sound, which one was chosen, and digests by model and backend."""
     import torch
 
-    from mbz.exact.lane_threads import LaneThreads
+    from mbz.exact.paced_threads import PacedThreads
     from mbz.exact.torch_backend import Stack, TorchPredictor
     from mbz.exact.torch_cpu import CpuStack
     from mbz.exact.torch_matrix import FloatMatrix, Int8Matrix, sound
@@ -49,12 +49,12 @@ def main(folders: list[str]) -> None:
     chosen, found = set(), {}
     for folder, threads in itertools.product(folders, (1, 2)):
         model = weights.read(Path(folder))
-        predictor = open_predictor(model, "cpu", threads)
-        assert isinstance(predictor, LaneThreads)
-        chosen |= {part.a.matrix.__name__ for part in predictor.predictors}
+        opened = open_predictor(model, "cpu", threads)
+        assert isinstance(opened, PacedThreads)
+        chosen.add(opened.predictor.a.matrix.__name__)
         results = found.setdefault(model.name, {})
-        results[f"open_predictor, {threads} threads"] = digests(predictor)
-        torch.set_num_threads(threads)
+        results[f"open_predictor, {threads} threads"] = digests(opened)
+        opened.set_threads(threads)
         for matrix, stack in itertools.product(carriers, (Stack, CpuStack)):
             predictor = TorchPredictor(model.config, model.tensors, cpu, matrix, stack)
             name = f"{stack.__name__}, {matrix.__name__}, {threads} threads"
