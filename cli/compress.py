@@ -38,18 +38,20 @@ def compress(
             with ui.reporting(name), files.opened(name, binary=False) as source:
                 target = files.target_name(name, output=output, stdout=stdout, restoring=False)
                 size = files.size_of(source)
-                with files.created(target, source, force=force, binary=True) as result:
+                with (
+                    files.created(target, source, force=force, binary=True) as result,
+                    ui.progress(name, size) as progress,
+                ):
                     predictor, model_id = models.open(folder)
-                    with ui.progress(name, size) as progress:
-                        stats = codec.compress(
-                            source,
-                            result,
-                            predictor,
-                            model_id,
-                            block_size=block_size or codec.DEFAULT_BLOCK,
-                            lanes=lanes,
-                            size=size,
-                            progress=progress,
-                        )
+                    stats = codec.compress(
+                        source,
+                        result,
+                        predictor,
+                        model_id,
+                        block_size=block_size or codec.DEFAULT_BLOCK,
+                        lanes=lanes,
+                        size=size,
+                        progress=progress,
+                    )
                 ui.done(name, stats.raw_length, stats.archive_length, packing=True)
     ui.exit()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mbz.config import ModelConfig, TrainConfig
 from mbz.data import Corpus, sample_positions
+from mbz.exact.torch_open import find_device
 from mbz.model import Linear, Megabyte
 
 log = logging.getLogger(__name__)
@@ -48,15 +49,11 @@ def untrained(config: ModelConfig, seed: int, device: str = "auto") -> Megabyte:
     Raises:
         ValueError: this machine lacks the device.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        msg = "device cuda is not available on this machine"
-        raise ValueError(msg)
+    place = find_device(device)
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
         torch.manual_seed(seed)
         model = Megabyte(config)
-    return model.to(device)
+    return model.to(place)
 
 
 def optimisers(model: Megabyte, config: TrainConfig) -> list[torch.optim.Optimizer]:

@@ -34,6 +34,20 @@ def open_on(
     Raises:
         ValueError: an unknown device, or one that this machine lacks.
     """
+    place = find_device(device)
+    matrix = choose(place)
+    if matrix is None:
+        return None
+    if place.type == "cuda":
+        return TorchPredictor(config, tensors, place, matrix)
+    most = min(threads or usable_cores(), MOST_THREADS)
+    stack, set_threads = cpu_stack()
+    predictor = TorchPredictor(config, tensors, place, matrix, stack)
+    return PacedThreads(predictor, most, set_threads)
+
+
+def find_device(device: str) -> torch.device:
+    """The torch device for "auto", "cpu" or "cuda"; ValueError if this machine lacks it."""
     if device not in ("auto", "cpu", "cuda"):
         msg = f"device must be auto, cpu or cuda, not {device}"
         raise ValueError(msg)
@@ -42,16 +56,14 @@ def open_on(
         raise ValueError(msg)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    place = torch.device(device)
-    matrix = choose(place)
-    if matrix is None:
-        return None
-    if device == "cuda":
-        return TorchPredictor(config, tensors, place, matrix)
-    most = min(threads or len(os.sched_getaffinity(0)), MOST_THREADS)
-    stack, set_threads = cpu_stack()
-    predictor = TorchPredictor(config, tensors, place, matrix, stack)
-    return PacedThreads(predictor, most, set_threads)
+    return torch.device(device)
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on, where the system says so."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def cpu_stack() -> tuple[type[AnyStack], Callable[[int], None]]:
