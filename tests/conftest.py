@@ -1,6 +1,7 @@
 """Fixtures: small untrained models whose weights are drawn by numpy, equal on every machine."""
 
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,11 @@ def random_tensors(config: ModelConfig, seed: int = 0) -> dict[str, np.ndarray]:
         else:
             tensors[name] = (rng.integers(-4096, 4097, shape) / 4096).astype(np.float32)
     return tensors
+
+
+# A shell that starts the tests in the background has interrupts ignored, and what the tests start
+# would ignore them too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)

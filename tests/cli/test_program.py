@@ -5,6 +5,7 @@ import pty
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import pytest
 
@@ -125,9 +126,9 @@ def test_progress_is_shown_on_a_terminal(command, sample, quiet):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_leaves_nothing(command, tmp_path, wait_for, number, code):
     words = [*command, "compress", "-m", "tiny-test", "-o", tmp_path / "out.mbz"]
-    with subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(words, **pipes) as process, ExitStack() as ending:
+        ending.callback(process.kill)  # else a failure would wait for ever
         process.stdin.write(b"the rest never comes")
         process.stdin.flush()
         wait_for(lambda: list(tmp_path.iterdir()))  # the output has been begun

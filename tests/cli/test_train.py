@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 from typing import get_args
 
@@ -123,7 +124,11 @@ def test_files_that_cannot_be_read_are_named(mbz, tmp_path, monkeypatch):
 
 def test_a_signal_leaves_nothing(command, text, tmp_path, wait_for):
     words = [*command, "train", "--data", text, "--out", tmp_path / "a" / "model", *FEW]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with (
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process,
+        ExitStack() as ending,
+    ):
+        ending.callback(process.kill)  # else a failure would wait for the end of the training
         wait_for(lambda: list(tmp_path.glob("a/.mbz-*/log.jsonl")))
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)
