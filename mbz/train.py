@@ -5,7 +5,6 @@ per byte. Nothing is printed; progress goes to a callback and to a JSONL log.
 """
 
 import json
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -19,8 +18,6 @@ from mbz.config import ModelConfig, TrainConfig
 from mbz.data import Corpus, sample_positions
 from mbz.exact.torch_open import find_device
 from mbz.model import Linear, Megabyte
-
-log = logging.getLogger(__name__)
 
 LOG_EVERY = 50  # steps
 LOG_SECONDS = 5.0  # where steps are slow

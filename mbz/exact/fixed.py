@@ -1,9 +1,11 @@
 """Constants and look-up tables of the exact network (docs/exact.md, sections 2 and 3).
 
 Every table is defined by integers or stored with the weights, never computed by a float library
-function at inference time, so that all machines hold the same bits.
+function at inference time, so that all machines hold the same bits. Tables are made once and shared: nobody
+writes to them.
 """
 
+from functools import cache
 from math import isqrt
 
 import numpy as np
@@ -62,16 +64,19 @@ def _exp2_table(bits: int, octaves: int) -> NDArray[np.float32]:
     return np.array([*table, 0], np.float32)
 
 
+@cache
 def attention_table() -> NDArray[np.float32]:
     """Softmax weight by distance to the row's maximum, (ATTENTION_BITS * OCTAVE + 1,)."""
     return _exp2_table(ATTENTION_BITS, ATTENTION_BITS)
 
 
+@cache
 def output_table() -> NDArray[np.float32]:
     """Output weight by distance to the largest logit, (OUTPUT_OCTAVES * OCTAVE + 1,)."""
     return _exp2_table(OUTPUT_BITS, OUTPUT_OCTAVES)
 
 
+@cache
 def root_table() -> NDArray[np.float32]:
     """1 / sqrt(n) for integers 1 <= n < 2**25, by exponent and top ROOT_BITS mantissa bits.
 

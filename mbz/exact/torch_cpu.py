@@ -95,7 +95,7 @@ class CpuStack:
 
     def extend(self, x_BSD: Tensor) -> Tensor:
         """The residual stream after all layers at the next S positions."""
-        rows = Rows(x_BSD.flatten(0, 1).contiguous().numpy().copy())
+        rows = Rows(x_BSD.flatten(0, 1).numpy().copy())
         for block in self.blocks:
             block.extend(rows, self.t, self)
         self.t += x_BSD.shape[1]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mbz import weights
+from mbz import container, weights
 from mbz.errors import ModelError
 from mbz.exact.reference import ReferencePredictor
 from mbz.model import Megabyte
@@ -69,6 +69,10 @@ def test_bad_weight_files_are_refused(tmp_path, tiny_model_dir, fault, says):
     (tmp_path / weights.FILE_NAME).write_bytes(fault(blob))
     with pytest.raises(ModelError, match=says):
         weights.read(tmp_path)
+
+
+def test_archives_and_models_mean_the_same_arithmetic():
+    assert weights.ARITHMETIC_VERSION == container.ARITHMETIC_VERSION
 
 
 def test_a_missing_folder_is_refused(tmp_path):
