@@ -1,8 +1,8 @@
 """Constants and look-up tables of the exact network (docs/exact.md, sections 2 and 3).
 
 Every table is defined by integers or stored with the weights, never computed by a float library
-function at inference time, so that all machines hold the same bits. Tables are made once and shared: nobody
-writes to them.
+function at inference time, so that all machines hold the same bits. Tables are made once and
+shared: nobody writes to them.
 """
 
 from functools import cache
