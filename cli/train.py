@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from mbz.config import PRESETS, TrainConfig
+from mbz.config import PRESETS
 from mbz.errors import MbzError
+from mbz.training.config import TrainConfig
 
 from . import files, options
 from .ui import Ui
@@ -60,9 +61,9 @@ def train(
     with ui.reporting(), _plainly():
         from mbz import quantize, zoo
         from mbz.container import FINGERPRINT_BYTES, ModelId
-        from mbz.data import load
-        from mbz.train import Progress, evaluate, untrained
-        from mbz.train import train as run
+        from mbz.training.data import load
+        from mbz.training.loop import Progress, evaluate, untrained
+        from mbz.training.loop import train as run
 
         name = name or Path(out).resolve().name
         ModelId(fingerprint=bytes(FINGERPRINT_BYTES), name=name)  # archives must be able to say it

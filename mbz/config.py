@@ -1,4 +1,4 @@
-"""Frozen configurations of the network and of its training, validated on construction."""
+"""Frozen configurations of the network, validated on construction."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
@@ -9,7 +9,8 @@ MAX_WIDTH = 1040
 MAX_WINDOW = 2048
 
 
-def _require(ok: bool, field: str, rule: str) -> None:
+def require(ok: bool, field: str, rule: str) -> None:
+    """Raises ValueError naming the field and what it must be, unless `ok`."""
     if not ok:
         msg = f"{field} {rule}"
         raise ValueError(msg)
@@ -33,13 +34,13 @@ class StackConfig:
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""
         for field in fields(self):
-            _require(getattr(self, field.name) >= 1, field.name, "must be at least 1")
-        _require(self.width <= MAX_WIDTH, "width", f"must be at most {MAX_WIDTH}")
-        _require(self.hidden <= 1 << 16, "hidden", "must be at most 65536")
-        _require(self.layers <= 1 << 10, "layers", "must be at most 1024")
-        _require(self.window <= MAX_WINDOW, "window", f"must be at most {MAX_WINDOW}")
-        _require(self.width % (2 * self.heads) == 0, "width", "must be a multiple of 2 * heads")
-        _require(self.heads % self.kv_heads == 0, "heads", "must be a multiple of kv_heads")
+            require(getattr(self, field.name) >= 1, field.name, "must be at least 1")
+        require(self.width <= MAX_WIDTH, "width", f"must be at most {MAX_WIDTH}")
+        require(self.hidden <= 1 << 16, "hidden", "must be at most 65536")
+        require(self.layers <= 1 << 10, "layers", "must be at most 1024")
+        require(self.window <= MAX_WINDOW, "window", f"must be at most {MAX_WINDOW}")
+        require(self.width % (2 * self.heads) == 0, "width", "must be a multiple of 2 * heads")
+        require(self.heads % self.kv_heads == 0, "heads", "must be a multiple of kv_heads")
 
     @property
     def head_dim(self) -> int:
@@ -73,15 +74,15 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""
-        _require(1 <= self.patch <= 1 << 12, "patch", "must be between 1 and 4096")
-        _require(1 <= self.byte_width <= 1 << 12, "byte_width", "must be between 1 and 4096")
-        _require(self.projection in ("dense", "shared"), "projection", "must be dense or shared")
+        require(1 <= self.patch <= 1 << 12, "patch", "must be between 1 and 4096")
+        require(1 <= self.byte_width <= 1 << 12, "byte_width", "must be between 1 and 4096")
+        require(self.projection in ("dense", "shared"), "projection", "must be dense or shared")
         if self.embeds_patch:
             rule = f"times patch must be at most {MAX_WIDTH}, or equal the global width"
-            _require(self.patch_width <= MAX_WIDTH, "byte_width", rule)
+            require(self.patch_width <= MAX_WIDTH, "byte_width", rule)
         if self.projection == "shared":
             whole = self.global_stack.width % self.patch == 0
-            _require(whole, "projection", "shared needs a global width that patch divides")
+            require(whole, "projection", "shared needs a global width that patch divides")
 
     @property
     def patch_width(self) -> int:
@@ -148,36 +149,3 @@ BASE = ModelConfig(
     local_stack=StackConfig(width=384, layers=4, heads=6, kv_heads=2, window=32, hidden=1536),
 )
 PRESETS = {"tiny": TINY, "base": BASE}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig:
-    """How to train: sizes in bytes, rates per step, time in seconds.
-
-    Training ends after `steps` steps or `seconds` seconds, whichever comes first; the schedule
-    follows whichever is nearer its end. `warmup` is in steps; the rates are constant until the
-    fraction `decay_from` of the run and then fall in a straight line to zero.
-    """
-
-    sequence: int = 8192
-    batch: int = 32
-    steps: int = 1 << 30
-    seconds: float = 600.0
-    matrix_rate: float = 0.02
-    other_rate: float = 2e-3
-    weight_decay: float = 0.01
-    warmup: int = 50
-    decay_from: float = 0.4
-    clip: float = 1.0
-    file_starts: float = 0.25
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Raises ValueError naming the field that is out of range."""
-        for name in ("sequence", "batch", "steps", "warmup"):
-            _require(getattr(self, name) >= 1, name, "must be at least 1")
-        for name in ("seconds", "matrix_rate", "other_rate", "clip"):
-            _require(getattr(self, name) > 0, name, "must be above 0")
-        _require(0 <= self.decay_from < 1, "decay_from", "must be in [0, 1)")
-        _require(0 <= self.file_starts <= 1, "file_starts", "must be in [0, 1]")
-        _require(0 <= self.seed < 1 << 63, "seed", "must be at least 0 and below 2**63")

@@ -14,7 +14,7 @@ COMMANDS = sorted((ROOT / "cli").rglob("*.py"))
 
 # Only these may import the library, and the backends of the exact network besides.
 HEAVY = {
-    "torch": {"model", "data", "train", "checkpoint", "quantize", "score"},
+    "torch": {"model", "training", "quantize", "score"},
     "constriction": {"coder"},
     "numba": set(),
 }
@@ -23,7 +23,7 @@ BACKENDS = {
     "numba": ["mbz/exact/kernels.py", "mbz/exact/torch_open.py"],
     "constriction": [],
 }
-# Modules of mbz that each module of mbz may import ("exact" stands for the folder). Those not
+# Modules of mbz that each module of mbz may import ("exact" and "training" are folders). Those not
 # named here may import what they like of mbz; no module may import one that imports it.
 ALLOWED = {
     "errors": set(),
@@ -36,7 +36,6 @@ ALLOWED = {
     "exact": {"errors", "config", "weights", "exact"},
     "zoo": {"errors", "weights"},
     "model": {"config", "exact"},
-    "data": {"errors", "config"},
     "quantize": {"errors", "config", "model", "weights", "exact"},
 }
 
@@ -56,7 +55,7 @@ def roots(path: Path) -> set[str]:
 
 
 def part(path: Path) -> str:
-    """The module of mbz that a file is, or "exact" for all of that folder."""
+    """The module of mbz that a file is, or "exact" or "training" for all of that folder."""
     return path.relative_to(ROOT / "mbz").with_suffix("").parts[0]
 
 

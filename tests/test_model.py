@@ -7,7 +7,7 @@ import torch
 
 from mbz.config import PRESETS
 from mbz.model import window_attention
-from mbz.train import untrained
+from mbz.training.loop import untrained
 
 
 def random_bytes(batch: int, length: int) -> torch.Tensor:

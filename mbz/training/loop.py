@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mbz.config import ModelConfig, TrainConfig
-from mbz.data import Corpus, sample_positions
+from mbz.config import ModelConfig
 from mbz.exact.torch_open import find_device
-from mbz.model import Linear, Megabyte
+from mbz.model import Megabyte
+from mbz.training.config import TrainConfig
+from mbz.training.data import Corpus, sample_positions
+from mbz.training.optim import optimisers
 
 LOG_EVERY = 50  # steps
 LOG_SECONDS = 5.0  # where steps are slow
@@ -51,26 +53,6 @@ def untrained(config: ModelConfig, seed: int, device: str = "auto") -> Megabyte:
         torch.manual_seed(seed)
         model = Megabyte(config)
     return model.to(place)
-
-
-def optimisers(model: Megabyte, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the model; AdamW for embeddings, vectors and the head."""
-    matrices = [m.weight for m in model.modules() if isinstance(m, Linear) and m is not model.head]
-    chosen = {id(p) for p in matrices}
-    rest = [p for p in model.parameters() if id(p) not in chosen]
-    fused = rest[0].is_cuda
-    return [
-        torch.optim.Muon(
-            matrices,
-            lr=config.matrix_rate,
-            momentum=0.95,
-            weight_decay=config.weight_decay,
-            adjust_lr_fn="original",
-        ),
-        torch.optim.AdamW(
-            rest, lr=config.other_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=fused
-        ),
-    ]
 
 
 def rate_factor(step: int, fraction: float, config: TrainConfig) -> float:

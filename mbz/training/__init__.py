@@ -1,0 +1,1 @@
+"""Training a Megabyte: data, configuration, optimisers, the loop."""
