@@ -7,6 +7,9 @@ By the paper's equations (section 2), with what exact integer inference asks for
   byte, causal local model, logits for all 256 byte values; no byte is reserved;
 - blockwise attention in both models: a position sees its block and the one before, so the local
   model looks across patches (the paper's cross-patch attention), and a stream may go on for ever;
+- where the configuration asks for them, two parts that the paper has not: hashed n-grams of the
+  bytes before, added to the local input, and an encoder, layers of the local kind over that input.
+  Patches are then made of its rows, and the local model goes on from them;
 - int8 weights and activations are simulated from the first step: rounding has a straight-through
   gradient, scales are constants. Norms have no gain, matrices no bias.
 
@@ -21,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from mbz.config import ModelConfig, StackConfig
-from mbz.exact.fixed import VALUE_STEPS, rotary_table
+from mbz.exact.fixed import NGRAM_STEPS, VALUE_STEPS, ngram_rows, rotary_table
 
 TINY = 1e-8
 LOG2_E = math.log2(math.e)
@@ -193,6 +196,28 @@ class Stack(nn.Module):
         return x_BND
 
 
+class Ngrams(nn.Module):
+    """For each order N a row of its table, chosen by the N bytes before a position."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.orders, self.rows = config.ngram_orders, config.ngram_rows
+        self.padding = config.local_stack.width - len(self.orders) * config.ngram_width
+        self.table = nn.Embedding(len(self.orders) * self.rows, config.ngram_width)
+
+    def forward(self, bytes_BT: Tensor) -> Tensor:
+        """Values (B, T, D) on the grid of int8 tables; before the stream there are zeros."""
+        length, longest = bytes_BT.shape[1], max(self.orders)
+        before = F.pad(bytes_BT.long(), (longest, -1))
+        rows = [
+            ngram_rows(before, order, self.rows)[:, -length:] + i * self.rows
+            for i, order in enumerate(self.orders)
+        ]
+        values = self.table(torch.stack(rows, -1)).flatten(2)
+        steps = torch.round(values * NGRAM_STEPS).clamp(-127, 127)
+        return F.pad(straight_through(values, steps / NGRAM_STEPS), (0, self.padding))
+
+
 class Megabyte(nn.Module):
     """Next-byte logits from bytes; see the module's head and `ModelConfig`."""
 
@@ -201,8 +226,10 @@ class Megabyte(nn.Module):
         self.config = config
         wide, narrow = config.global_stack.width, config.local_stack.width
         dense = config.projection == "dense"
-        self.global_bytes = nn.Embedding(256, config.byte_width)
-        self.global_position = nn.Parameter(torch.empty(config.patch_width))
+        encoder = config.encoder
+        if encoder is None:
+            self.global_bytes = nn.Embedding(256, config.byte_width)
+            self.global_position = nn.Parameter(torch.empty(config.patch_width))
         self.global_pad = nn.Parameter(torch.empty(config.patch_width))
         self.embed = Linear(config.patch_width, wide) if config.embeds_patch else None
         self.global_stack = Stack(config.global_stack)
@@ -212,6 +239,8 @@ class Megabyte(nn.Module):
         self.local_bytes = nn.Embedding(256, narrow)
         self.local_position = nn.Parameter(torch.empty(config.patch, narrow))
         self.local_pad = nn.Parameter(torch.empty(narrow))
+        self.ngrams = Ngrams(config) if config.ngram_orders else None
+        self.encoder = Stack(encoder) if encoder else None
         self.local_stack = Stack(config.local_stack)
         self.head = Linear(narrow, 256)
         self.init_weights()
@@ -222,25 +251,28 @@ class Megabyte(nn.Module):
 
         Matrices: normal, fan_in**-0.5. Matrices that write to the residual stream and the head:
         zero, so that training starts from the uniform distribution. Embeddings and pads: normal,
-        0.5. Positions: zero. Sharpness of attention: one.
+        0.5. Tables of n-grams: normal, 0.1. Positions: zero. Sharpness of attention: one.
         """
         for module in self.modules():
             if isinstance(module, Linear):
                 nn.init.normal_(module.weight, std=module.weight.shape[1] ** -0.5)
             elif isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.5)
-        for block in (*self.global_stack.blocks, *self.local_stack.blocks):
+        for block in (module for module in self.modules() if isinstance(module, Block)):
             nn.init.zeros_(block.out.weight)
             nn.init.zeros_(block.down.weight)
             nn.init.ones_(block.sharpness)
         nn.init.zeros_(self.head.weight)
+        if self.ngrams is not None:
+            nn.init.normal_(self.ngrams.table.weight, std=0.1)
         for pad in (self.global_pad, self.local_pad):
             nn.init.normal_(pad, std=0.5)
-        for position in (self.global_position, self.local_position):
-            nn.init.zeros_(position)
+        nn.init.zeros_(self.local_position)
+        if self.encoder is None:
+            nn.init.zeros_(self.global_position)
 
     def masks(self, length: int, device: torch.device) -> tuple[BlockMask | None, ...]:
-        """Block masks of both stacks for `length` bytes, to be made outside compiled code."""
+        """Block masks, global and local, for `length` bytes, to be made outside compiled code."""
         patches = length // self.config.patch
         return self.global_stack.mask(patches, device), self.local_stack.mask(length, device)
 
@@ -252,26 +284,36 @@ class Megabyte(nn.Module):
         `bytes_BT` is integer, T a multiple of P. Byte t = kP + p sees the patches before k through
         the global model and the bytes before t within the local window.
         """
-        patch = self.config.patch
-        # Global model (paper, equations for h_embed, h_global_in, h_global_out).
-        patches_BKD = self.global_bytes(bytes_BT).unflatten(1, (-1, patch)).flatten(2)
-        pad = self.global_pad.expand(bytes_BT.shape[0], 1, -1)
-        h_BKD = torch.cat([pad, patches_BKD[:, :-1]], 1) + self.global_position
+        patch, (lanes, length) = self.config.patch, bytes_BT.shape
+        # Local input (paper, equation for h_local_in): shifted by one byte.
+        pad = self.local_pad.expand(lanes, 1, -1)
+        shifted = torch.cat([pad, self.local_bytes(bytes_BT[:, :-1])], 1)
+        x_BTD = (shifted.unflatten(1, (-1, patch)) + self.local_position).flatten(1, 2)
+        if self.ngrams is not None:
+            x_BTD = x_BTD + self.ngrams(bytes_BT)
+        # Global model (h_embed, h_global_in, h_global_out): shifted by one patch. The encoder's
+        # row of a byte lies one place further on than the byte.
+        if self.encoder is None:
+            rows_BTD = self.global_bytes(bytes_BT[:, :-patch])
+        else:
+            x_BTD = self.encoder(x_BTD, masks[1])
+            rows_BTD = x_BTD[:, 1 : length - patch + 1]
+        pad = self.global_pad.view(patch, -1).expand(lanes, -1, -1)
+        h_BKD = torch.cat([pad, rows_BTD], 1).unflatten(1, (-1, patch)).flatten(2)
+        if self.encoder is None:
+            h_BKD = h_BKD + self.global_position
         if self.embed is not None:
             q, _ = quantise(h_BKD)
             h_BKD = self.embed(q) * inverse_rms(q)
         h_BKD = self.global_stack(h_BKD, masks[0])
-        # Local model (h_local_in, h_local_out): all patches in one stream, shifted by one byte.
+        # Local model (h_local_out): all patches in one stream.
         q, _ = quantise(h_BKD)
         r = inverse_rms(q)
         if self.config.projection == "dense":
             from_global = (self.project(q) * r).unflatten(-1, (patch, -1))
         else:
             from_global = self.project(q.unflatten(-1, (patch, -1))) * r.unsqueeze(-1)
-        pad = self.local_pad.expand(bytes_BT.shape[0], 1, -1)
-        shifted = torch.cat([pad, self.local_bytes(bytes_BT[:, :-1])], 1)
-        y_BKPD = (shifted.unflatten(1, (-1, patch)) + self.local_position) + from_global
-        y_BTD = self.local_stack(y_BKPD.flatten(1, 2), masks[1])
+        y_BTD = self.local_stack(x_BTD + from_global.flatten(1, 2), masks[1])
         q, _ = quantise(y_BTD)
         return self.head(q) * inverse_rms(q)
 

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,20 @@ ODD = ModelConfig(
     global_stack=StackConfig(width=48, layers=1, heads=2, kv_heads=2, window=5, hidden=1100),
     local_stack=StackConfig(width=20, layers=1, heads=2, kv_heads=1, window=3, hidden=40),
 )
+
+# What the paper's network has not: an encoder, and hashed n-grams.
+ENCODER = replace(TINY, byte_width=32, encoder_layers=1)
+NGRAMS = replace(TINY, ngram_orders=(3,), ngram_rows=16, ngram_width=32)
+BOTH = replace(
+    ODD,
+    byte_width=20,
+    projection="dense",
+    encoder_layers=2,
+    ngram_orders=(2, 5),
+    ngram_rows=64,
+    ngram_width=7,
+)
+EXTENDED = {"encoder": ENCODER, "ngrams": NGRAMS, "both": BOTH}
 
 
 def random_tensors(config: ModelConfig, seed: int = 0) -> dict[str, np.ndarray]:

@@ -1,13 +1,23 @@
 """The float network: shapes, causality, attention on the CPU, and where training starts."""
 
 import itertools
+from dataclasses import replace
 
+import conftest
 import pytest
 import torch
 
 from mbz.config import PRESETS
-from mbz.model import window_attention
+from mbz.model import Ngrams, window_attention
 from mbz.training.loop import untrained
+
+CONFIGS = {"tiny": conftest.TINY, "odd": conftest.ODD, **conftest.EXTENDED}
+
+
+@pytest.fixture(scope="session", params=CONFIGS.values(), ids=CONFIGS)
+def model(request):
+    """Configurations alone: the float model needs no tensors."""
+    return conftest.Model(request.param, {})
 
 
 def random_bytes(batch: int, length: int) -> torch.Tensor:
@@ -31,6 +41,40 @@ def test_a_byte_changes_only_what_comes_after_it(model, lively_model):
             after = lively_model(changed)[0]
             assert torch.equal(after[: t + 1], before[: t + 1])
             assert not torch.equal(after[t + 1], before[t + 1])
+
+
+def test_parameters_are_counted(model, lively_model):
+    matrices = [p for name, p in lively_model.named_parameters() if is_stored_in_bytes(name)]
+    assert sum(p.numel() for p in matrices) == model.config.parameters
+
+
+def is_stored_in_bytes(name: str) -> bool:
+    return name.endswith("weight") and name not in {"local_bytes.weight", "global_bytes.weight"}
+
+
+def test_an_ngram_reaches_as_far_as_its_order():
+    config = replace(conftest.NGRAMS, ngram_orders=(2, 5), ngram_rows=1 << 16, ngram_width=4)
+    ngrams = Ngrams(config)
+    data = random_bytes(1, 24)
+    with torch.no_grad():
+        before = ngrams(data)
+        assert not before[:, :, 8:].any()
+        changed = data.clone()
+        changed[0, 10] += 1
+        moved = ngrams(changed) != before
+    for start, order in ((0, 2), (4, 5)):
+        seen = moved[0, :, start : start + 4].any(-1).nonzero()[:, 0].tolist()
+        assert seen == list(range(11, 11 + order))
+
+
+def test_values_of_ngrams_are_bytes_in_steps_and_learn_as_if_they_were_not():
+    ngrams = Ngrams(conftest.NGRAMS)
+    values = ngrams(random_bytes(2, 40))
+    steps = values.detach() * 64
+    assert torch.equal(steps, steps.round())
+    assert steps.abs().max() <= 127
+    values.sum().backward()
+    assert ngrams.table.weight.grad.sum() == values.numel()
 
 
 def plain_attention(q, k, v, window):

@@ -7,6 +7,7 @@ shared: nobody writes to them.
 
 from functools import cache
 from math import isqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ STEP = np.float32(1 / 127)
 
 VALUE_STEPS = 32
 """Attention values are normalised and rounded to 1/32."""
+
+NGRAM_STEPS = 64
+"""Tables of n-grams hold int8 multiples of 1/64."""
 
 OCTAVE = 64
 """Steps per factor of two in both exponential tables."""
@@ -102,3 +106,19 @@ def rotary_table(window: int, head_dim: int) -> NDArray[np.float32]:
     angles = np.arange(2 * window)[:, None] * turns * (np.pi / window)
     both = np.stack([np.cos(angles), np.sin(angles)])
     return (np.round(both * 2.0**14) / 2.0**14).astype(np.float32)
+
+
+HASH_STEP, HASH_MIX = 0x2C1B3C6D, 0x61C88647
+"""Odd and below 2**31, so that their products with 32 bits fit in int64."""
+
+
+def ngram_rows(bytes_BT: Any, order: int, rows: int) -> Any:  # noqa: ANN401
+    """Rows of a table with `rows` = 2**n rows for all runs of `order` bytes, by their hash.
+
+    Takes and returns int64, in numpy or torch: (B, T) to (B, T - order + 1), oldest run first.
+    """
+    count, low = bytes_BT.shape[1] - order + 1, (1 << 32) - 1
+    h = 0
+    for i in range(order):
+        h = (h * HASH_STEP + bytes_BT[:, i : i + count] + 1) & low
+    return ((h * HASH_MIX) & low) >> (33 - rows.bit_length())

@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+import torch
 
 from mbz.exact import fixed
 
@@ -48,3 +49,27 @@ def test_rotary_is_periodic_and_on_its_grid():
     assert (table * 2**14 == np.round(table * 2**14)).all()
     turn = (table[0] + 1j * table[1])[1]
     assert np.abs(turn**16 - 1).max() < 1e-2
+
+
+@pytest.mark.parametrize("order", [2, 3, 8])
+@pytest.mark.parametrize("bits", [0, 15, 20])
+def test_rows_of_ngrams_are_the_top_bits_of_a_hash(order, bits):
+    """Of the oldest byte first, in integers of 32 bits; another hash is another arithmetic."""
+    data = np.random.default_rng(0).integers(0, 256, (2, 20))
+    data[0] = 255
+    found = fixed.ngram_rows(data, order, 1 << bits)
+    assert found.shape == (2, 21 - order)
+    for lane, start in np.ndindex(found.shape):
+        h = 0
+        for byte in data[lane, start : start + order].tolist():
+            h = (h * 0x2C1B3C6D + byte + 1) % 2**32
+        assert found[lane, start] == h * 0x61C88647 % 2**32 >> (32 - bits)
+    torch_found = fixed.ngram_rows(torch.from_numpy(data), order, 1 << bits)
+    np.testing.assert_array_equal(torch_found.numpy(), found)
+
+
+def test_ngrams_spread_over_their_table():
+    pairs = np.stack(np.meshgrid(np.arange(256), np.arange(256)), -1).reshape(-1, 2)
+    for rows in (1 << 12, 1 << 16):
+        used = len(np.unique(fixed.ngram_rows(pairs, 2, rows)))
+        assert used > 0.95 * rows * (1 - (1 - 1 / rows) ** len(pairs))
