@@ -16,7 +16,8 @@ from mbz import weights
 from mbz.exact import fixed
 from mbz.exact.reference import ReferencePredictor
 from mbz.exact.selftest import digest
-from mbz.model import LOG2_E, Block, Linear, Megabyte, Stack
+from mbz.layers import LOG2_E
+from mbz.model import Block, Linear, Megabyte, Stack
 
 GRID = 1 << 12
 """Embeddings and positions are stored as multiples of 1 / GRID."""

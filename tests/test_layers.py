@@ -14,7 +14,7 @@ COMMANDS = sorted((ROOT / "cli").rglob("*.py"))
 
 # Only these may import the library, and the backends of the exact network besides.
 HEAVY = {
-    "torch": {"model", "training", "quantize", "score"},
+    "torch": {"model", "layers", "triton_layers", "triton_attention", "training", "quantize"},
     "constriction": {"coder"},
     "numba": set(),
 }
@@ -35,8 +35,11 @@ ALLOWED = {
     "weights": {"errors", "config"},
     "exact": {"errors", "config", "weights", "exact"},
     "zoo": {"errors", "weights"},
-    "model": {"config", "exact"},
-    "quantize": {"errors", "config", "model", "weights", "exact"},
+    "layers": {"exact", "triton_layers", "triton_attention"},
+    "triton_layers": {"exact"},
+    "triton_attention": set(),
+    "model": {"config", "exact", "layers"},
+    "quantize": {"errors", "config", "layers", "model", "weights", "exact"},
 }
 
 

@@ -7,8 +7,9 @@ import conftest
 import pytest
 import torch
 
+from mbz import layers
 from mbz.config import PRESETS
-from mbz.model import Ngrams, window_attention
+from mbz.model import Ngrams
 from mbz.training.loop import untrained
 
 CONFIGS = {"tiny": conftest.TINY, "odd": conftest.ODD, **conftest.EXTENDED}
@@ -52,16 +53,23 @@ def is_stored_in_bytes(name: str) -> bool:
     return name.endswith("weight") and name not in {"local_bytes.weight", "global_bytes.weight"}
 
 
+def ngram_values(ngrams: Ngrams, data: torch.Tensor) -> torch.Tensor:
+    """What n-grams add to the local input."""
+    width = 64
+    bytes_part = torch.zeros(256, width), torch.zeros(1, width)
+    return layers.embed(data, *bytes_part, *ngrams(data))
+
+
 def test_an_ngram_reaches_as_far_as_its_order():
     config = replace(conftest.NGRAMS, ngram_orders=(2, 5), ngram_rows=1 << 16, ngram_width=4)
     ngrams = Ngrams(config)
     data = random_bytes(1, 24)
     with torch.no_grad():
-        before = ngrams(data)
+        before = ngram_values(ngrams, data)
         assert not before[:, :, 8:].any()
         changed = data.clone()
         changed[0, 10] += 1
-        moved = ngrams(changed) != before
+        moved = ngram_values(ngrams, changed) != before
     for start, order in ((0, 2), (4, 5)):
         seen = moved[0, :, start : start + 4].any(-1).nonzero()[:, 0].tolist()
         assert seen == list(range(11, 11 + order))
@@ -69,12 +77,12 @@ def test_an_ngram_reaches_as_far_as_its_order():
 
 def test_values_of_ngrams_are_bytes_in_steps_and_learn_as_if_they_were_not():
     ngrams = Ngrams(conftest.NGRAMS)
-    values = ngrams(random_bytes(2, 40))
+    values = ngram_values(ngrams, random_bytes(2, 40))
     steps = values.detach() * 64
     assert torch.equal(steps, steps.round())
     assert steps.abs().max() <= 127
     values.sum().backward()
-    assert ngrams.table.weight.grad.sum() == values.numel()
+    assert ngrams.table.weight.grad.sum() == 2 * 40 * ngrams.table.weight.shape[1]
 
 
 def plain_attention(q, k, v, window):
@@ -93,9 +101,11 @@ def plain_attention(q, k, v, window):
 )
 def test_attention_is_a_masked_softmax(length, window):
     generator = torch.Generator().manual_seed(length)
-    q, k, v = (torch.randn((2, heads, length, 6), generator=generator) for heads in (4, 2, 2))
-    got = window_attention(q, k, v, window, None)
-    torch.testing.assert_close(got, plain_attention(q, k, v, window), rtol=1e-5, atol=1e-5)
+    qkv = torch.randn((2, length, 8 * 6), generator=generator)
+    q, k, v = qkv.unflatten(2, (8, 6)).transpose(1, 2).split([4, 2, 2], 1)
+    expected = plain_attention(q, k, v, window).transpose(1, 2).flatten(2)
+    got = layers.window_attention(qkv, window, 4, 2)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_training_starts_from_the_uniform_distribution(model):

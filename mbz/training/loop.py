@@ -113,20 +113,18 @@ def train(
         raise ValueError(msg)
     device = next(model.parameters()).device
     batches = Batches(corpus, config, device)
-    masks = model.masks(config.sequence, device)
-    loss_of = torch.compile(model.loss) if device.type == "cuda" else model.loss
     parts = optimisers(model, config)
     rates = [group["lr"] for part in parts for group in part.param_groups]
     model.train()
-    if device.type == "cuda":  # compile before the clock starts
-        loss_of(batches(0), masks).backward()
+    if device.type == "cuda":  # kernels are compiled before the clock starts
+        model.loss(batches(0)).backward()
         model.zero_grad(set_to_none=True)
     started = time.monotonic()
     step, fraction, losses, reported = 0, 0.0, [], 0.0
     with log_path.open("w") as lines:
         lines.write(json.dumps({"model": model.config.to_dict(), "train": asdict(config)}) + "\n")
         while True:
-            loss = loss_of(batches(step), masks)
+            loss = model.loss(batches(step))
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             factor = rate_factor(step, fraction, config)
