@@ -100,7 +100,7 @@ def tiny_config() -> ModelConfig:
     return TINY
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def lively_model(model: Model):
     """A float model, untrained, whose zero-initialised matrices have been filled; only to read."""
     import torch
