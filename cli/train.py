@@ -79,7 +79,7 @@ def train(
             def report(now: Progress) -> None:
                 show(now.fraction, f"{now.loss:.3f} bpb, {now.rate / 1000:.1f} KB/s")
 
-            corpus, held_out = load([Path(path) for path in (*data, *(more or ()))])
+            corpus, held_out, _ = load([Path(path) for path in (*data, *(more or ()))])
             model = untrained(PRESETS[preset], seed, device)
             run(model, corpus, config, folder / "log.jsonl", on_progress=report)
             bits = evaluate(model, held_out.stream, sequence)

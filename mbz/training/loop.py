@@ -21,6 +21,7 @@ from mbz.training.config import TrainConfig
 from mbz.training.data import Corpus, sample_positions
 from mbz.training.optim import optimisers
 
+MOST_KEPT = 4 << 30  # bytes of training data on a GPU
 LOG_EVERY = 50  # steps
 LOG_SECONDS = 5.0  # where steps are slow
 
@@ -62,11 +63,12 @@ def rate_factor(step: int, fraction: float, config: TrainConfig) -> float:
 
 
 class Batches:
-    """Sequences of a corpus as tensors on the device; the whole stream is kept there."""
+    """Sequences of a corpus as tensors on the device; a GPU keeps a stream that is small enough."""
 
     def __init__(self, corpus: Corpus, config: TrainConfig, device: torch.device) -> None:
-        self.corpus, self.config = corpus, config
-        self.stream = torch.from_numpy(corpus.stream.copy()).to(device)
+        self.corpus, self.config, self.device = corpus, config, device
+        keep = device.type == "cuda" and corpus.size <= MOST_KEPT
+        self.stream = torch.from_numpy(corpus.stream).to(device) if keep else None
         self.offsets = torch.arange(config.sequence, device=device)
 
     def __call__(self, step: int) -> Tensor:
@@ -80,7 +82,10 @@ class Batches:
             length=c.sequence,
             file_starts=c.file_starts,
         )
-        starts = torch.from_numpy(positions).to(self.stream.device, non_blocking=True)
+        if self.stream is None:
+            rows = torch.from_numpy(self.corpus.gather(positions, c.sequence))
+            return rows.to(self.device).int()
+        starts = torch.from_numpy(positions).to(self.device, non_blocking=True)
         return self.stream[starts[:, None] + self.offsets].int()
 
 

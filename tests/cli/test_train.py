@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 from mbz import zoo
 from mbz.config import PRESETS
 
-DOCS = Path(__file__).parents[2] / "docs"
 FEW = ["--batch", "1", "--sequence", "64", "--device", "cpu"]
 
 
@@ -113,13 +112,11 @@ def test_the_output_must_be_new(mbz, text, tmp_path):
     assert list(tmp_path.iterdir()) == [text]
 
 
-def test_files_that_cannot_be_read_are_named(mbz, tmp_path, monkeypatch):
-    def deny(path):
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "read_bytes", deny)
-    said = refusal(mbz, "--data", DOCS, "--out", tmp_path / "out", *FEW)
-    assert said == f"mbz: {DOCS / 'exact.md'}: Permission denied\n"
+def test_files_that_cannot_be_read_are_named(mbz, text, tmp_path):
+    damaged = tmp_path / "damaged.gz"
+    damaged.write_bytes(b"no gzip")
+    said = refusal(mbz, "--data", text, damaged, "--out", tmp_path / "out", *FEW)
+    assert said.startswith(f"mbz: {damaged}: cannot be read (Not a gzipped file")
 
 
 def test_a_signal_leaves_nothing(command, text, tmp_path, wait_for):
