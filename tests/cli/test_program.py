@@ -1,13 +1,12 @@
 """The real program: pipes, terminals, signals, exit codes, and how fast it answers."""
 
-import os
-import pty
 import signal
 import subprocess
 import sys
 from contextlib import ExitStack
 
 import pytest
+from terminal import on_terminal
 
 HEAVY = ("torch", "numpy", "constriction", "safetensors", "rich")
 
@@ -56,7 +55,7 @@ def test_version(command):
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["compress"], ["decompress"], ["list"], ["train"], ["models", "list"]]
+    "words", [[], ["compress"], ["decompress"], ["list"], ["sample"], ["train"], ["models", "list"]]
 )
 def test_help_needs_nothing_heavy(words):
     code = (
@@ -69,24 +68,6 @@ def test_help_needs_nothing_heavy(words):
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert result.returncode == 0, result.stderr
     assert b"Usage:" in result.stdout
-
-
-def on_terminal(words, **streams):
-    """Runs a program with the streams named in `streams` on a terminal; returns what it shows."""
-    terminal, end = pty.openpty()
-    with subprocess.Popen(words, **dict.fromkeys(streams, end)) as process:
-        os.close(end)
-        shown = b""
-        while True:
-            try:
-                piece = os.read(terminal, 4096)
-            except OSError:  # the other end is closed
-                break
-            if not piece:
-                break
-            shown += piece
-    os.close(terminal)
-    return process.returncode, shown
 
 
 def test_binary_data_is_not_written_to_a_terminal(command, sample, archive):
