@@ -34,6 +34,7 @@ ALLOWED = {
     "codec": {"errors", "container", "coder", "payload", "exact"},  # is given its models
     "weights": {"errors", "config"},
     "exact": {"errors", "config", "weights", "exact"},
+    "sample": {"exact"},
     "zoo": {"errors", "weights"},
     "layers": {"exact", "triton_layers", "triton_attention"},
     "triton_layers": {"exact"},
