@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from . import compress, decompress, info, models, train, verify
+from . import compress, decompress, info, models, sample, train, verify
 
 
 class _Group(TyperGroup):
@@ -38,6 +38,7 @@ app.command("compress")(compress.compress)
 app.command("decompress")(decompress.decompress)
 app.command("test")(verify.verify)
 app.command("list")(info.info)
+app.command("sample")(sample.sample)
 app.command("train")(train.train)
 app.add_typer(models.app, name="models")
 

@@ -42,13 +42,18 @@ class Ui:
             if self._debug:
                 traceback.print_exception(error)
 
+    def note(self, text: str) -> None:
+        """Says something, if `-v` asks for it."""
+        if self._verbose:
+            typer.echo(text, err=True)
+
     def done(self, name: str, raw: int, packed: int, *, packing: bool) -> None:
         """Says how one file went, if `-v` asks for it; the time is that of `progress`."""
         if self._verbose:
             sizes = f"{raw} -> {packed}" if packing else f"{packed} -> {raw}"
             rates = f"{raw / packed:.3f}x, {8 * packed / raw:.3f} bpb, " if raw else ""
             speed = f"{raw / 1000 / max(self._seconds, 1e-9):.1f} KB/s"
-            typer.echo(f"{printable(name)}: {sizes} bytes ({rates}{speed})", err=True)
+            self.note(f"{printable(name)}: {sizes} bytes ({rates}{speed})")
 
     @contextmanager
     def progress(self, name: str, total: int | None) -> Iterator[Callable[[int], None] | None]:
