@@ -188,12 +188,12 @@ class Megabyte(nn.Module):
         else:
             x_BTD, _ = self.encoder(x_BTD)
             rows_BTD = x_BTD[:, 1 : length - patch + 1]
-        pad = self.global_pad.view(patch, -1).expand(lanes, -1, -1)
+        pad = self.global_pad.view(patch, -1).expand(lanes, -1, -1).to(rows_BTD.dtype)
         h_BKD = torch.cat([pad, rows_BTD], 1).unflatten(1, (-1, patch)).flatten(2)
         if self.encoder is None:
             h_BKD = h_BKD + self.global_position
         if self.embed is not None:
-            h_BKD = self.embed(add_normalise(h_BKD, None)[1]).float()
+            h_BKD = self.embed(add_normalise(h_BKD, None)[1])
         _, normed_BKD = self.global_stack(h_BKD)
         # Local model (h_local_out): all patches in one stream.
         if self.config.projection == "shared":

@@ -20,6 +20,7 @@ from mbz.exact.fixed import NGRAM_STEPS, VALUE_STEPS
 TINY = tl.constexpr(1e-8)
 ROUND = tl.constexpr(12582912.0)  # 1.5 * 2**23: adding and taking it away rounds half to even
 STEPS = tl.constexpr(float(VALUE_STEPS))
+RESIDUAL = torch.bfloat16
 NGRAMS = tl.constexpr(float(NGRAM_STEPS))
 LOG2_E = tl.constexpr(1.4426950408889634)
 
@@ -76,10 +77,11 @@ def _add_normalise_kernel(
     ADD: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     _, at, mask = _tile(width, ROWS, COLUMNS, count)
-    x = tl.load(x_p + at, mask, 0.0)
+    x = tl.load(x_p + at, mask, 0.0).to(tl.float32)
     if ADD:
         x += tl.load(y_p + at, mask, 0.0).to(tl.float32)
         tl.store(sum_p + at, x, mask)
+        x = x.to(sum_p.dtype.element_ty).to(tl.float32)
     q, _ = _quantise(x)
     r = tl.rsqrt(tl.sum(q * q, 1) / width + TINY)
     tl.store(out_p + at, q * r[:, None], mask)
@@ -95,17 +97,17 @@ def _normalise_gradient(g, q, r, step, width):
 @triton.jit
 def _add_normalise_gradient(
     x_p, g_sum_p, g_out_p, gx_p, gy_p, count, width,
-    HAS_SUM: tl.constexpr, ADD: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    HAS_SUM: tl.constexpr, TWICE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     _, at, mask = _tile(width, ROWS, COLUMNS, count)
-    q, step = _quantise(tl.load(x_p + at, mask, 0.0))
+    q, step = _quantise(tl.load(x_p + at, mask, 0.0).to(tl.float32))
     r = tl.rsqrt(tl.sum(q * q, 1) / width + TINY)
     g = tl.load(g_out_p + at, mask, 0.0).to(tl.float32)
     gx = _normalise_gradient(g, q, r, step, width)
     if HAS_SUM:
-        gx += tl.load(g_sum_p + at, mask, 0.0)
+        gx += tl.load(g_sum_p + at, mask, 0.0).to(tl.float32)
     tl.store(gx_p + at, gx, mask)
-    if ADD:
+    if TWICE:
         tl.store(gy_p + at, gx, mask)
 
 
@@ -233,11 +235,11 @@ class ReluSquared(torch.autograd.Function):
 
 
 class AddNormalise(torch.autograd.Function):
-    """`layers.add_normalise`: x (..., D) float32 and y bfloat16 or None."""
+    """`layers.add_normalise`: x (..., D) of any float type, y bfloat16 or None."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The sum in float32 and its normalised rows in bfloat16."""
+        """The sum in the type of x and its normalised rows in bfloat16."""
         width = x.shape[-1]
         total = x.view_as(x) if y is None else torch.empty_like(x)
         out, count = torch.empty_like(x, dtype=torch.bfloat16), x.numel() // width
@@ -259,17 +261,18 @@ class AddNormalise(torch.autograd.Function):
         (x,) = ctx.saved_tensors
         if g_out is None:
             return g_total, g_total.bfloat16() if ctx.adds and g_total is not None else None
+        twice = ctx.adds and x.dtype != torch.bfloat16
         width = x.shape[-1]
         gx, count = torch.empty_like(x), x.numel() // width
-        gy = torch.empty_like(x, dtype=torch.bfloat16) if ctx.adds else None
+        gy = torch.empty_like(x, dtype=torch.bfloat16) if twice else gx
         g_out = g_out.contiguous()
         rows, columns, warps = _rows(width)
         _add_normalise_gradient[(triton.cdiv(count, rows),)](
             x, g_out if g_total is None else g_total.contiguous(), g_out, gx,
-            gx if gy is None else gy, count, width,
-            g_total is not None, ctx.adds, rows, columns, num_warps=warps,
+            gy, count, width,
+            g_total is not None, twice, rows, columns, num_warps=warps,
         )  # fmt: skip
-        return gx, gy
+        return gx, gy if ctx.adds else None
 
 
 HEAD_ROWS = 64
@@ -341,7 +344,7 @@ class Embed(torch.autograd.Function):
         ctx.save_for_backward(index, rows)
         ctx.shapes = table.shape, position.shape, None if values is None else values.shape
         patch, width = position.shape
-        out = torch.empty((*index.shape, width), device=table.device)
+        out = torch.empty((*index.shape, width), dtype=RESIDUAL, device=table.device)
         orders = 0 if rows is None else rows.shape[-1]
         tile, columns, warps = _rows(width)
         _embed_kernel[(triton.cdiv(index.numel(), tile),)](
@@ -357,14 +360,15 @@ class Embed(torch.autograd.Function):
         index, rows = ctx.saved_tensors
         table, position, values = ctx.shapes
         g = g.flatten(0, 1)
-        one_hot = (index.reshape(-1, 1) == torch.arange(table[0], device=g.device)).bfloat16()
-        g_table = (one_hot.T @ g.bfloat16()).float()
-        g_position = g.view(-1, *position).sum(0)
+        aligned = -(-table[0] // 8) * 8  # else the product takes a slow path
+        one_hot = (index.reshape(-1, 1) == torch.arange(aligned, device=g.device)).bfloat16()
+        g_table = (one_hot.T @ g.bfloat16())[: table[0]].float()
+        g_position = g.view(-1, *position).sum(0, dtype=torch.float32)
         if rows is None:
             return None, g_table, g_position, None, None
         orders, width = rows.shape[-1], values[1]
         g_values = torch.zeros(values, device=g.device)
-        g_rows = g[:, : orders * width].reshape(-1, width)
+        g_rows = g[:, : orders * width].reshape(-1, width).float()
         g_values.index_add_(0, rows.reshape(-1), g_rows)
         return None, g_table, g_position, None, g_values
 
