@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mbz.config import ModelConfig, StackConfig
-from mbz.exact.fixed import ngram_rows, rotary_table
+from mbz.exact.fixed import ngram_factors, ngram_rows, rotary_table
 from mbz.layers import (
     add_normalise,
     cross_entropy,
@@ -100,20 +100,24 @@ class Stack(nn.Module):
 class Ngrams(nn.Module):
     """For each order N a row of its table, chosen by the N bytes before a position."""
 
+    factors: Tensor
+    first: Tensor
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.orders, self.rows = config.ngram_orders, config.ngram_rows
-        self.table = nn.Embedding(len(self.orders) * self.rows, config.ngram_width)
+        orders, self.rows = config.ngram_orders, config.ngram_rows
+        self.table = nn.Embedding(len(orders) * self.rows, config.ngram_width)
+        factors = torch.from_numpy(ngram_factors(orders))
+        first = torch.arange(len(orders)) * self.rows
+        self.register_buffer("factors", factors, persistent=False)
+        self.register_buffer("first", first, persistent=False)
 
     def forward(self, bytes_BT: Tensor) -> tuple[Tensor, Tensor]:
         """Rows (B, T, orders) and the table they are in; before the stream there are zeros."""
-        length, longest = bytes_BT.shape[1], max(self.orders)
-        before = F.pad(bytes_BT.long(), (longest, -1))
-        rows = [
-            ngram_rows(before, order, self.rows)[:, -length:] + i * self.rows
-            for i, order in enumerate(self.orders)
-        ]
-        return torch.stack(rows, -1), self.table.weight
+        reach = self.factors.shape[1]
+        before_BTH = F.pad(bytes_BT.long(), (reach, -1)).unfold(1, reach, 1)
+        rows_BTO = ngram_rows(before_BTH, self.factors, self.rows) + self.first
+        return rows_BTO, self.table.weight
 
 
 class Megabyte(nn.Module):

@@ -36,13 +36,20 @@ def integer_tensors(model: Megabyte) -> dict[str, NDArray[np.generic]]:
     """The tensors of `weights.layout(model.config)`."""
     config = model.config
     tensors: dict[str, NDArray[np.generic]] = {
-        "global.bytes": _on_grid(model.global_bytes.weight),
-        "global.position": _on_grid(model.global_position),
-        "global.start": _on_grid(model.global_pad + model.global_position),
         "local.bytes": _on_grid(model.local_bytes.weight),
         "local.position": _on_grid(model.local_position),
         "local.start": _on_grid(model.local_pad),
     }
+    if model.encoder is None:
+        tensors["global.bytes"] = _on_grid(model.global_bytes.weight)
+        tensors["global.position"] = _on_grid(model.global_position)
+        tensors["global.start"] = _on_grid(model.global_pad + model.global_position)
+    else:
+        tensors["global.start"] = _on_grid(model.global_pad)
+    if model.ngrams is not None:
+        steps = np.round(_array(model.ngrams.table.weight) * fixed.NGRAM_STEPS).clip(-127, 127)
+        shape = (len(config.ngram_orders), config.ngram_rows, config.ngram_width)
+        tensors["ngrams"] = steps.astype(np.int8).reshape(shape)
 
     def linear(name: str, module: Linear, factor: float = 1.0) -> None:
         q, scale = module.quantised()
@@ -65,6 +72,8 @@ def integer_tensors(model: Megabyte) -> dict[str, NDArray[np.generic]]:
     wide, narrow = config.global_stack.width, config.local_stack.width
     if model.embed is not None:
         linear("embed", model.embed, math.sqrt(config.patch_width))
+    if model.encoder is not None:
+        stack("encoder", model.encoder)
     stack("global", model.global_stack)
     linear("project", model.project, math.sqrt(wide))
     stack("local", model.local_stack)

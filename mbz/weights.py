@@ -47,14 +47,17 @@ class Weights:
 def layout(config: ModelConfig) -> dict[str, tuple[tuple[int, ...], type]]:
     """Shape and dtype of every tensor of a model, by name (docs/exact.md, section 3)."""
     wide, narrow = config.global_stack.width, config.local_stack.width
-    tensors: dict[str, tuple[tuple[int, ...], type]] = {
-        "global.bytes": ((256, config.byte_width), np.float32),
-        "global.position": ((config.patch_width,), np.float32),
-        "global.start": ((config.patch_width,), np.float32),
-        "local.bytes": ((256, narrow), np.float32),
-        "local.position": ((config.patch, narrow), np.float32),
-        "local.start": ((narrow,), np.float32),
-    }
+    tensors: dict[str, tuple[tuple[int, ...], type]] = {}
+    if config.encoder is None:
+        tensors["global.bytes"] = ((256, config.byte_width), np.float32)
+        tensors["global.position"] = ((config.patch_width,), np.float32)
+    tensors["global.start"] = ((config.patch_width,), np.float32)
+    tensors["local.bytes"] = ((256, narrow), np.float32)
+    tensors["local.position"] = ((config.patch, narrow), np.float32)
+    tensors["local.start"] = ((narrow,), np.float32)
+    if config.ngram_orders:
+        shape = (len(config.ngram_orders), config.ngram_rows, config.ngram_width)
+        tensors["ngrams"] = (shape, np.int8)
 
     def linear(name: str, inputs: int, outputs: int) -> None:
         tensors[f"{name}.weight"] = ((outputs, inputs), np.int8)
@@ -69,6 +72,8 @@ def layout(config: ModelConfig) -> dict[str, tuple[tuple[int, ...], type]]:
             linear(f"{name}.{i}.down", c.hidden, c.width)
             tensors[f"{name}.{i}.sharpness"] = ((c.heads,), np.float32)
 
+    if config.encoder is not None:
+        stack("encoder", config.encoder)
     if config.embeds_patch:
         linear("embed", config.patch_width, wide)
     stack("global", config.global_stack)

@@ -47,7 +47,7 @@ BOTH = replace(
     ngram_rows=64,
     ngram_width=7,
 )
-EXTENDED = {"encoder": ENCODER, "ngrams": NGRAMS, "both": BOTH}
+MODELS = {"tiny": TINY, "odd": ODD, "encoder": ENCODER, "ngrams": NGRAMS, "both": BOTH}
 
 
 def random_tensors(config: ModelConfig, seed: int = 0) -> dict[str, np.ndarray]:
@@ -88,7 +88,7 @@ class Model:
     tensors: dict[str, np.ndarray]
 
 
-@pytest.fixture(scope="session", params=[TINY, ODD], ids=["tiny", "odd"])
+@pytest.fixture(scope="session", params=MODELS.values(), ids=MODELS)
 def model(request: pytest.FixtureRequest) -> Model:
     """Each of the test models in turn."""
     return Model(request.param, random_tensors(request.param))
@@ -137,3 +137,9 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def odd_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another, apart from the first, named "odd-test"."""
     return write_model(ODD, tmp_path_factory.mktemp("models") / "odd-test")
+
+
+@pytest.fixture(scope="session")
+def both_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A third, with an encoder and n-grams, named "both-test"."""
+    return write_model(BOTH, tmp_path_factory.mktemp("models") / "both-test")

@@ -11,7 +11,7 @@ from mbz.config import BASE, ModelConfig
 NGRAMS = {"ngram_orders": (2, 3), "ngram_rows": 8, "ngram_width": 4}
 
 
-@pytest.mark.parametrize("config", [BASE, *conftest.EXTENDED.values()])
+@pytest.mark.parametrize("config", [BASE, *conftest.MODELS.values()])
 def test_a_configuration_survives_json(config):
     data = json.loads(json.dumps(config.to_dict()))
     assert ModelConfig.from_dict(data) == config

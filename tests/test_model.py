@@ -12,14 +12,6 @@ from mbz.config import PRESETS
 from mbz.model import Ngrams
 from mbz.training.loop import untrained
 
-CONFIGS = {"tiny": conftest.TINY, "odd": conftest.ODD, **conftest.EXTENDED}
-
-
-@pytest.fixture(scope="session", params=CONFIGS.values(), ids=CONFIGS)
-def model(request):
-    """Configurations alone: the float model needs no tensors."""
-    return conftest.Model(request.param, {})
-
 
 def random_bytes(batch: int, length: int) -> torch.Tensor:
     return torch.randint(0, 256, (batch, length), generator=torch.Generator().manual_seed(1))

@@ -82,7 +82,7 @@ def output_table() -> NDArray[np.float32]:
 
 @cache
 def root_table() -> NDArray[np.float32]:
-    """1 / sqrt(n) for integers 1 <= n < 2**25, by exponent and top ROOT_BITS mantissa bits.
+    """1 / sqrt(n) for integers 1 <= n < 2**27, by exponent and top ROOT_BITS mantissa bits.
 
     Entry (e << ROOT_BITS) + j stands for n in [m, m + 1) * 2**(e - ROOT_BITS), m = 2**ROOT_BITS
     + j, and holds the reciprocal root of the interval's middle, cut to a multiple of 2**-30.
@@ -90,7 +90,7 @@ def root_table() -> NDArray[np.float32]:
     size = 1 << ROOT_BITS
     roots = [
         isqrt((1 << (61 + ROOT_BITS - e)) // (2 * (size + j) + 1))
-        for e in range(25)
+        for e in range(27)
         for j in range(size)
     ]
     return np.array(roots, np.float32) * np.float32(2.0**-30)
@@ -109,16 +109,25 @@ def rotary_table(window: int, head_dim: int) -> NDArray[np.float32]:
 
 
 HASH_STEP, HASH_MIX = 0x2C1B3C6D, 0x61C88647
-"""Odd and below 2**31, so that their products with 32 bits fit in int64."""
+"""Odd, and below 2**31, so that a product with 32 bits fits in int64."""
 
 
-def ngram_rows(bytes_BT: Any, order: int, rows: int) -> Any:  # noqa: ANN401
-    """Rows of a table with `rows` = 2**n rows for all runs of `order` bytes, by their hash.
+def ngram_factors(orders: tuple[int, ...]) -> NDArray[np.int64]:
+    """Factors of the last max(orders) bytes in the hash of each order, (orders, bytes).
 
-    Takes and returns int64, in numpy or torch: (B, T) to (B, T - order + 1), oldest run first.
+    The newest byte is the last and has factor 1, the one before HASH_STEP, and so on modulo 2**32;
+    bytes beyond the order have 0.
     """
-    count, low = bytes_BT.shape[1] - order + 1, (1 << 32) - 1
-    h = 0
-    for i in range(order):
-        h = (h * HASH_STEP + bytes_BT[:, i : i + count] + 1) & low
+    ages = range(max(orders) - 1, -1, -1)
+    table = [[pow(HASH_STEP, age, 1 << 32) if age < n else 0 for age in ages] for n in orders]
+    return np.array(table, np.int64)
+
+
+def ngram_rows(bytes_BTH: Any, factors_OH: Any, rows: int) -> Any:  # noqa: ANN401
+    """Rows (B, T, O) of tables with `rows` = 2**n rows, by the hash of the bytes before.
+
+    Takes and returns int64, in numpy or torch. No sum overflows: 8 terms below 2**32 * 257.
+    """
+    low = (1 << 32) - 1
+    h = ((bytes_BTH + 1)[..., None, :] * factors_OH).sum(-1) & low
     return ((h * HASH_MIX) & low) >> (33 - rows.bit_length())

@@ -5,7 +5,7 @@ reduction is over integers, each other operation rounds once. Needs numpy alone,
 can be restored without torch.
 
 Shapes: B lanes, P patch, D width, H query heads, G key heads, R = H / G, E head width, N visible
-positions.
+positions, O orders of n-grams.
 """
 
 from typing import Any, TypeAlias
@@ -29,7 +29,7 @@ def quantise(x: Floats) -> tuple[Floats, Floats]:
 
 
 def sum_of_squares(q: Floats) -> Floats:
-    """2.2: of integers, at least 1; exact, since it stays below 2**24."""
+    """2.2: of integers, at least 1; rounded once, where it passes 2**24."""
     total = np.square(q, dtype=np.float64).sum(-1, keepdims=True)
     return np.maximum(total, 1).astype(np.float32)
 
@@ -134,7 +134,7 @@ class Block:
 
 
 class Stack:
-    """3.4: the layers of the global or the local model, over one position at a time."""
+    """3.4: the layers of one of the models, over one position at a time."""
 
     def __init__(self, tensors: Tensors, name: str, config: StackConfig) -> None:
         self.blocks = [Block(tensors, name, i, config) for i in range(config.layers)]
@@ -163,11 +163,28 @@ def counts_of(logits: Floats, table: Floats) -> Floats:
     return counts.astype(np.float32)
 
 
+class Ngrams:
+    """3.6: what the tables hold for the bytes before a position."""
+
+    def __init__(self, config: ModelConfig, tensors: Tensors) -> None:
+        self.table_ORD = tensors["ngrams"]
+        self.factors = fixed.ngram_factors(config.ngram_orders)
+
+    def __call__(self, before_BH: NDArray[np.int64]) -> Floats:
+        """The rows of all orders side by side, (B, O * width)."""
+        orders, rows, _ = self.table_ORD.shape
+        rows_BO = fixed.ngram_rows(before_BH, self.factors, rows)
+        values = self.table_ORD[np.arange(orders), rows_BO].reshape(len(before_BH), -1)
+        return values.astype(np.float32) / np.float32(fixed.NGRAM_STEPS)
+
+
 class ReferencePredictor:
     """The `Predictor` of these weights in plain numpy."""
 
     def __init__(self, config: ModelConfig, tensors: Tensors) -> None:
         self.config, self.tensors = config, tensors
+        self.ngrams = Ngrams(config, tensors) if config.ngram_orders else None
+        self.encoder = Stack(tensors, "encoder", config.encoder) if config.encoder else None
         self.embed = Linear(tensors, "embed") if config.embeds_patch else None
         self.global_stack = Stack(tensors, "global", config.global_stack)
         self.project = Linear(tensors, "project")
@@ -178,35 +195,54 @@ class ReferencePredictor:
 
     def reset(self, lanes: int) -> None:
         """Starts `lanes` empty streams."""
-        self.global_stack.reset(lanes)
-        self.local_stack.reset(lanes)
-        start = self.tensors["global.start"], self.tensors["local.start"]
-        self.next_patch, self.next_local = (np.tile(row, (lanes, 1)) for row in start)
-        self.patch_B: list[NDArray[np.uint8]] = []
-        self.from_global_BPD = self.patch_states()
+        for stack in (self.encoder, self.global_stack, self.local_stack):
+            if stack is not None:
+                stack.reset(lanes)
+        self.t = 0
+        self.before_BH = np.zeros((lanes, max(self.config.ngram_orders, default=1)), np.int64)
+        self.patch: list[Floats] = []
+        self.from_global_BPD = self.patch_states(np.tile(self.tensors["global.start"], (lanes, 1)))
 
     def counts(self) -> Floats:
         """3.6: counts of the next byte of each lane, (B, 256)."""
-        p = len(self.patch_B)
-        x_BD = self.next_local + self.tensors["local.position"][p]
-        x_BD = self.local_stack(x_BD + self.from_global_BPD[:, p])
+        x_BD = self.local_input()
+        if self.encoder is not None:
+            x_BD = self.encoder(x_BD)
+        if self.t > 0:
+            self.extend_patch(x_BD)
+        x_BD = self.local_stack(x_BD + self.from_global_BPD[:, self.t % self.config.patch])
         q, _ = quantise(x_BD)
         return counts_of(self.head(q) * self.root(sum_of_squares(q)), self.table)
 
-    def push(self, symbols_B: NDArray[np.uint8]) -> None:
-        """Appends one byte to each lane; after P of them the global model moves on."""
-        self.patch_B.append(symbols_B)
-        self.next_local = self.tensors["local.bytes"][symbols_B]
-        if len(self.patch_B) == self.config.patch:
-            bytes_BPD = self.tensors["global.bytes"][np.stack(self.patch_B, 1)]
-            position = self.tensors["global.position"]
-            self.next_patch = bytes_BPD.reshape(len(symbols_B), -1) + position
-            self.patch_B = []
-            self.from_global_BPD = self.patch_states()
+    def local_input(self) -> Floats:
+        """3.6: the byte before, its place in the patch, and the n-grams before."""
+        x_BD = self.tensors["local.bytes"][self.before_BH[:, -1]]
+        if self.t == 0:
+            x_BD = np.broadcast_to(self.tensors["local.start"], x_BD.shape)
+        x_BD = x_BD + self.tensors["local.position"][self.t % self.config.patch]
+        if self.ngrams is not None:
+            values = self.ngrams(self.before_BH)
+            x_BD[:, : values.shape[1]] += values
+        return x_BD
 
-    def patch_states(self) -> Floats:
-        """3.5: what the global model says to each byte of the next patch, (B, P, D)."""
-        h_BD: Floats = self.next_patch
+    def extend_patch(self, encoded_BD: Floats) -> None:
+        """3.1: takes the row of the byte before; after P of them the global model moves on."""
+        row = encoded_BD if self.encoder else self.tensors["global.bytes"][self.before_BH[:, -1]]
+        self.patch.append(row)
+        if len(self.patch) == self.config.patch:
+            h_BD = np.concatenate(self.patch, 1)
+            if self.encoder is None:
+                h_BD = h_BD + self.tensors["global.position"]
+            self.patch = []
+            self.from_global_BPD = self.patch_states(h_BD)
+
+    def push(self, symbols_B: NDArray[np.uint8]) -> None:
+        """Appends one byte to each lane."""
+        self.before_BH = np.column_stack([self.before_BH[:, 1:], symbols_B.astype(np.int64)])
+        self.t += 1
+
+    def patch_states(self, h_BD: Floats) -> Floats:
+        """3.1 and 3.5: what the global model says to each byte of the next patch, (B, P, D)."""
         if self.embed is not None:
             q, _ = quantise(h_BD)
             h_BD = self.embed(q) * self.root(sum_of_squares(q))

@@ -4,9 +4,6 @@ Many positions go through at once, in both models, whether a stream is being sco
 method, `extend`, takes any number S >= 1 of next positions. Keys and values live in a ring of 2W
 slots that is attended as it lies, since integer sums don't depend on their order.
 
-Traps (docs/exact.md, section 5): scalar / tensor is two roundings in torch, so numerators are
-tensors; a tensor divided by a scalar may be a product; sums are of integers below 2**24 only.
-
 Shapes: B lanes, S positions, P patch, D width, H query heads, G key heads, R = H / G, E head width,
 N keys, L blocks of W positions.
 """
@@ -21,70 +18,12 @@ from torch import Tensor
 
 from mbz.config import ModelConfig, StackConfig
 from mbz.exact import fixed
+from mbz.exact.torch_arithmetic import Arithmetic, Linear, Ngrams
 from mbz.exact.torch_matrix import Matrix
 from mbz.weights import Tensors
 
 ROWS = {"cpu": 1 << 11, "cuda": 1 << 15}
 """Positions times lanes in one pass: as many as keep a processor's cache, or a GPU, filled."""
-
-
-class Arithmetic:
-    """Section 2 of docs/exact.md on one device: tables, constants and row operations."""
-
-    def __init__(self, device: torch.device, matrix: type[Matrix]) -> None:
-        self.device, self.matrix = device, matrix
-        self.roots = self.put(fixed.root_table())
-        self.attention = self.put(fixed.attention_table())
-        self.output = self.put(fixed.output_table().astype(np.float64))
-        self.full = self.put(np.array([127], np.float32))
-        self.attention_sum = self.put(np.array([fixed.ATTENTION_SUM], np.float32))
-        self.count_sum = self.put(np.array([fixed.COUNT_SUM], np.float64))
-        self.step = float(fixed.STEP)
-
-    def put(self, array: NDArray[np.generic]) -> Tensor:
-        """A numpy array on the device; on the CPU it may share the memory."""
-        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device)
-
-    def quantise(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """2.1: rows to integers, and the largest magnitude of each row."""
-        largest = x.abs().amax(-1, keepdim=True).clamp_min_(float(fixed.SMALLEST))
-        return (x * (self.full / largest)).round_(), largest
-
-    def sum_of_squares(self, q: Tensor) -> Tensor:
-        """2.2: at least 1."""
-        return (q * q).sum(-1, keepdim=True).clamp_min_(1)
-
-    def root(self, q: Tensor) -> Tensor:
-        """2.3 of 2.2: the reciprocal root of the sum of squares of each row."""
-        bits = self.sum_of_squares(q).view(torch.int32)
-        return self.roots[(bits >> (23 - fixed.ROOT_BITS)) - (127 << fixed.ROOT_BITS)]
-
-    def softmax(self, scores: Tensor) -> Tensor:
-        """2.6: integer weights that sum to at most 2**14; overwrites the scores."""
-        largest = scores.amax(-1, keepdim=True)
-        n = torch.sub(largest, scores, out=scores).round_().clamp_max_(len(self.attention) - 1)
-        w = self.attention[n.int()]
-        return w.mul_(self.attention_sum / w.sum(-1, keepdim=True)).floor_()
-
-    def counts(self, logits: Tensor) -> Tensor:
-        """2.7: counts of the 256 bytes, float32."""
-        n = (logits.amax(-1, keepdim=True) - logits).round_().clamp_max_(len(self.output) - 1)
-        w = self.output[n.int()]
-        counts = (w * (self.count_sum / w.sum(-1, keepdim=True))).floor_()
-        top = w.argmax(-1, keepdim=True)  # the first, where several are largest
-        return counts.scatter_add_(-1, top, self.count_sum - counts.sum(-1, keepdim=True)).float()
-
-
-class Linear:
-    """2.4: an int8 matrix with one float32 scale per output."""
-
-    def __init__(self, arithmetic: Arithmetic, tensors: Tensors, name: str) -> None:
-        self.matrix = arithmetic.matrix(arithmetic.put(tensors[f"{name}.weight"]))
-        self.scale = arithmetic.put(tensors[f"{name}.scale"])
-
-    def __call__(self, q: Tensor) -> Tensor:
-        """Rows of any leading shape."""
-        return (self.matrix(q.flatten(0, -2)).float() * self.scale).unflatten(0, q.shape[:-1])
 
 
 def pieces(t: int, count: int, window: int) -> Iterator[tuple[int, int]]:
@@ -242,13 +181,22 @@ def rotate(x_BSHE: Tensor, rotary_S: tuple[Tensor, Tensor]) -> Tensor:
     return torch.cat([(a * cos).sub_(b * sin), (b * cos).add_(a * sin)], -1)
 
 
+def periodic(table: Tensor, t: int, count: int) -> Tensor:
+    """Rows t .. t + count - 1 of a table (..., period, D) that repeats for ever."""
+    period = table.shape[-2]
+    start, repeats = t % period, -(-(t % period + count) // period)
+    if repeats > 1:
+        table = torch.cat([table] * repeats, -2)
+    return table.narrow(-2, start, count)
+
+
 class AnyStack(Protocol):
-    """3.4: the layers of the global or the local model."""
+    """3.4: the layers of one of the models."""
 
     def __init__(
         self, arithmetic: Arithmetic, tensors: Tensors, name: str, config: StackConfig
     ) -> None:
-        """Takes the stack called `name`, "global" or "local"."""
+        """Takes the stack called `name`: "encoder", "global" or "local"."""
 
     def reset(self, lanes: int) -> None:
         """Goes back to position 0."""
@@ -263,7 +211,6 @@ class Stack:
     def __init__(
         self, arithmetic: Arithmetic, tensors: Tensors, name: str, config: StackConfig
     ) -> None:
-        self.period = 2 * config.window
         self.rotary = arithmetic.put(tensors[f"{name}.rotary"])
         self.blocks = [Block(arithmetic, tensors, name, i, config) for i in range(config.layers)]
 
@@ -275,11 +222,8 @@ class Stack:
 
     def extend(self, x_BSD: Tensor) -> Tensor:
         """The residual stream after all layers at the next S positions."""
-        count, slot = x_BSD.shape[1], self.t % self.period
-        table = self.rotary
-        if slot + count > self.period:
-            table = table.repeat(1, -(-(slot + count) // self.period), 1)
-        cos, sin = table[:, slot : slot + count, None]
+        count = x_BSD.shape[1]
+        cos, sin = periodic(self.rotary, self.t, count)[:, :, None]
         for block in self.blocks:
             x_BSD = block.extend(x_BSD, self.t, (cos, sin))
         self.t += count
@@ -299,12 +243,16 @@ class TorchPredictor:
     ) -> None:
         self.config = config
         self.a = a = Arithmetic(device, matrix)
-        self.global_bytes, self.global_position, self.global_start = (
-            a.put(tensors[f"global.{part}"]) for part in ("bytes", "position", "start")
-        )
         self.local_bytes, self.local_position, self.local_start = (
             a.put(tensors[f"local.{part}"]) for part in ("bytes", "position", "start")
         )
+        self.ngrams = Ngrams(a, tensors, config) if config.ngram_orders else None
+        self.encoder = stack(a, tensors, "encoder", config.encoder) if config.encoder else None
+        if self.encoder is None:
+            self.global_bytes, self.global_position = (
+                a.put(tensors[f"global.{part}"]) for part in ("bytes", "position")
+            )
+        self.global_start = a.put(tensors["global.start"])
         self.embed = Linear(a, tensors, "embed") if config.embeds_patch else None
         self.global_stack = stack(a, tensors, "global", config.global_stack)
         self.project = Linear(a, tensors, "project")
@@ -314,24 +262,26 @@ class TorchPredictor:
     @torch.inference_mode()
     def reset(self, lanes: int) -> None:
         """Starts `lanes` empty streams."""
-        self.global_stack.reset(lanes)
-        self.local_stack.reset(lanes)
-        self.last_B1D = self.local_start.expand(lanes, 1, -1)
-        self.patch_BP = torch.empty((lanes, 0), dtype=torch.long, device=self.a.device)
-        self.states_BPD = self.patch_states(self.global_start.expand(lanes, 1, -1))
+        for stack in (self.encoder, self.global_stack, self.local_stack):
+            if stack is not None:
+                stack.reset(lanes)
+        self.t = 0
+        reach = max(self.config.ngram_orders, default=1)
+        self.before_BH = torch.zeros((lanes, reach), dtype=torch.long, device=self.a.device)
+        self.waiting: list[Tensor] = []
+        self.states_BSD = self.patch_states(self.global_start.expand(lanes, 1, -1))
 
     @torch.inference_mode()
     def counts(self) -> NDArray[np.float32]:
         """Counts of the next byte of each lane, (B, 256)."""
-        p = self.patch_BP.shape[1]
-        x_B1D = (self.last_B1D + self.local_position[p]) + self.states_BPD[:, p : p + 1]
-        counts: NDArray[np.float32] = self.local_counts(x_B1D)[:, 0].cpu().numpy()
+        counts: NDArray[np.float32] = self.extend(self.before_BH)[:, 0].cpu().numpy()
         return counts
 
     @torch.inference_mode()
     def push(self, symbols_B: NDArray[np.uint8]) -> None:
         """Appends one byte to each lane."""
-        self.append(self.a.put(symbols_B).long()[:, None])
+        symbols = self.a.put(symbols_B).long()[:, None]
+        self.before_BH = torch.cat([self.before_BH[:, 1:], symbols], 1)
 
     def score(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Counts before each of S given bytes, (B, S, 256)."""
@@ -343,31 +293,55 @@ class TorchPredictor:
     @torch.inference_mode()
     def score_part(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.float32]:
         """`score` of so few bytes that what they need in between fits in the cache."""
-        symbols = self.a.put(symbols_BS).long()
-        patch, (_, size) = self.config.patch, symbols.shape
-        p, last, states = self.patch_BP.shape[1], self.last_B1D, self.states_BPD
-        states = torch.cat([states[:, p:], self.append(symbols)], 1)[:, :size]
-        position = self.local_position.repeat(-(-(p + size) // patch), 1)[p : p + size]
-        inputs = torch.cat([last, self.local_bytes[symbols[:, :-1]]], 1)
-        counts: NDArray[np.float32] = self.local_counts((inputs + position) + states).cpu().numpy()
+        reach = self.before_BH.shape[1]
+        known = torch.cat([self.before_BH, self.a.put(symbols_BS).long()], 1)
+        self.before_BH = known[:, -reach:]
+        counts: NDArray[np.float32] = self.extend(known[:, :-1]).cpu().numpy()
         return counts
 
-    def append(self, symbols_BS: Tensor) -> Tensor:
-        """Takes bytes in; returns the states of the patches that follow complete ones, as bytes."""
+    def extend(self, bytes_BN: Tensor) -> Tensor:
+        """3.6 at the next S positions: counts (B, S, 256), from S - 1 + H bytes before them."""
+        reach, t = self.before_BH.shape[1], self.t
+        last_BS = bytes_BN[:, reach - 1 :]
+        count = last_BS.shape[1]
+        x_BSD = self.local_bytes[last_BS]
+        if t == 0:
+            x_BSD[:, 0] = self.local_start
+        x_BSD += periodic(self.local_position, t, count)
+        if self.ngrams is not None:
+            values = self.ngrams(bytes_BN.unfold(1, reach, 1))
+            x_BSD[..., : values.shape[-1]] += values
+        if self.encoder is not None:
+            x_BSD = self.encoder.extend(x_BSD)
+        rows = last_BS if self.encoder is None else x_BSD
+        self.extend_patches(rows if t else rows[:, 1:])
+        from_global, self.states_BSD = self.states_BSD[:, :count], self.states_BSD[:, count:]
+        self.t += count
+        q, _ = self.a.quantise(self.local_stack.extend(x_BSD + from_global))
+        return self.a.counts(self.head(q) * self.a.root(q))
+
+    def extend_patches(self, rows: Tensor) -> None:
+        """3.1: takes what patches are made of, bytes or rows of the encoder, as they become known.
+
+        The states of the patches after those that are now complete join `states_BSD`.
+        """
         patch = self.config.patch
-        pending = torch.cat([self.patch_BP, symbols_BS], 1)
-        whole = pending.shape[1] // patch * patch
-        complete, self.patch_BP = pending[:, :whole], pending[:, whole:]
-        self.last_B1D = self.local_bytes[symbols_BS[:, -1:]]
-        if not whole:
-            return self.states_BPD[:, :0]
-        h_BKD = self.global_bytes[complete].unflatten(1, (-1, patch)).flatten(2)
-        states = self.patch_states(h_BKD + self.global_position)
-        self.states_BPD = states[:, -patch:]
-        return states
+        self.waiting.append(rows)
+        length = sum(part.shape[1] for part in self.waiting)
+        if length < patch:
+            return
+        rows = torch.cat(self.waiting, 1)
+        whole = length // patch * patch
+        rows, self.waiting = rows[:, :whole], [rows[:, whole:]]
+        if self.encoder is None:
+            rows = self.global_bytes[rows]
+        h_BKD = rows.unflatten(1, (-1, patch)).flatten(2)
+        if self.encoder is None:
+            h_BKD = h_BKD + self.global_position
+        self.states_BSD = torch.cat([self.states_BSD, self.patch_states(h_BKD)], 1)
 
     def patch_states(self, h_BKD: Tensor) -> Tensor:
-        """3.5: what the global model says to each byte of K patches, (B, K * P, D)."""
+        """3.1 and 3.5: what the global model says to each byte of K patches, (B, K * P, D)."""
         a, patch = self.a, self.config.patch
         if self.embed is not None:
             q, _ = a.quantise(h_BKD)
@@ -377,8 +351,3 @@ class TorchPredictor:
         if self.config.projection == "dense":
             return (self.project(q).unflatten(-1, (patch, -1)) * r).flatten(1, 2)
         return (self.project(q.unflatten(-1, (patch, -1))) * r).flatten(1, 2)
-
-    def local_counts(self, x_BSD: Tensor) -> Tensor:
-        """3.6: the local model and its head."""
-        q, _ = self.a.quantise(self.local_stack.extend(x_BSD))
-        return self.a.counts(self.head(q) * self.a.root(q))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mbz.config import StackConfig
 from mbz.exact import fixed, kernels
-from mbz.exact.torch_backend import Arithmetic
+from mbz.exact.torch_arithmetic import Arithmetic
 from mbz.weights import Tensors
 
 
@@ -76,7 +76,7 @@ class Rows:
 
 
 class CpuStack:
-    """3.4: the layers of the global or the local model."""
+    """3.4: the layers of one of the models."""
 
     def __init__(
         self, arithmetic: Arithmetic, tensors: Tensors, name: str, config: StackConfig

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,13 +17,19 @@ from mbz.exact.torch_backend import Stack, TorchPredictor
 from mbz.exact.torch_matrix import FloatMatrix
 from mbz.payload import decode_model, encode_model
 
-# The tiny model: patch 4, local window 8 bytes, global window 6 patches.
+# The tiny model: patch 4, local window 8 bytes, global window 6 patches. The other one, with an
+# encoder and n-grams: patch 3, local window 3 bytes, global window 5 patches.
 SIZES = sorted({*range(1, 65), *(n + d for n in (72, 96, 120, 144, 240) for d in (-1, 0, 1))})
 
 
+@pytest.fixture(scope="module", params=["tiny_model_dir", "both_model_dir"])
+def folder(request) -> Path:
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture(scope="module")
-def backends(tiny_model_dir) -> dict[str, Predictor]:
-    model = weights.read(tiny_model_dir)
+def backends(folder) -> dict[str, Predictor]:
+    model = weights.read(folder)
     cpu = torch.device("cpu")
     return {
         "reference": ReferencePredictor(model.config, model.tensors),
@@ -76,7 +83,7 @@ def packed(predictor: Predictor, data: bytes, block_size: int) -> bytes:
     return out.getvalue()
 
 
-def test_an_archive_is_restored_without_torch_and_numba(tiny_model_dir, backends, tmp_path):
+def test_an_archive_is_restored_without_torch_and_numba(folder, backends, tmp_path):
     data = sampled(backends["chosen"], 400)
     (tmp_path / "a.mbz").write_bytes(packed(backends["chosen"], data, 1 << 20))
     code = f"""
@@ -85,7 +92,7 @@ sys.modules.update(dict.fromkeys(("torch", "numba", "typer", "rich"), None))  # 
 from pathlib import Path
 from mbz import codec, weights
 from mbz.exact import open_predictor
-model = weights.read(Path({str(tiny_model_dir)!r}))
+model = weights.read(Path({str(folder)!r}))
 with open("a.mbz", "rb") as src, open("a", "wb") as dst:
     codec.decompress(src, dst, lambda fingerprint, name: open_predictor(model))
 """

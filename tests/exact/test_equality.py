@@ -1,16 +1,20 @@
 """Every backend gives the bits of the reference, however the work is cut."""
 
 import itertools
+from dataclasses import replace
 
+import conftest
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mbz.config import MAX_PATCH_WIDTH
 from mbz.exact import COUNT_SUM, Predictor
-from mbz.exact.reference import ReferencePredictor
+from mbz.exact.reference import ReferencePredictor, Root, sum_of_squares
 from mbz.exact.selftest import digest
+from mbz.exact.torch_arithmetic import Arithmetic
 from mbz.exact.torch_backend import Stack, TorchPredictor, pieces
 from mbz.exact.torch_cpu import CpuStack
 from mbz.exact.torch_matrix import FloatMatrix, Int8Matrix, sound
@@ -57,6 +61,16 @@ def stepped(predictor: Predictor, data: np.ndarray) -> np.ndarray:
     return np.stack(rows, 1)
 
 
+# The first characters of the digest of each test model.
+GOLDEN = {
+    "tiny": "946e00f2af065a99",
+    "odd": "d029f48bebdc4d30",
+    "encoder": "84ba10f410e5bc3b",
+    "ngrams": "c21a0b9a27df7730",
+    "both": "16a355e423a1f82c",
+}
+
+
 @pytest.fixture(scope="module")
 def expected(model) -> np.ndarray:
     return scored(ReferencePredictor(model.config, model.tensors), symbols(), [])
@@ -87,7 +101,7 @@ def test_any_split_into_calls(model, expected, stack, cuts, mix):
 
 
 @pytest.mark.parametrize("stack", STACKS)
-@pytest.mark.parametrize("lanes", [1, 2, 17, 40])
+@pytest.mark.parametrize("lanes", [1, 3, 17, 40])
 def test_lanes_do_not_see_each_other(model, stack, lanes):
     data = symbols(lanes, 40)
     together = scored(open_torch(model, "cpu", Int8Matrix, stack), data, [])
@@ -132,10 +146,41 @@ def test_reset_forgets(model, expected):
     np.testing.assert_array_equal(scored(predictor, symbols(), []), expected)
 
 
-def test_digest_is_the_same_for_every_backend(model):
+def test_digest_is_the_same_for_every_backend_and_for_ever(model):
+    """A changed digest is another arithmetic (or another way of numpy to draw test weights)."""
+    [name] = (name for name, config in conftest.MODELS.items() if config == model.config)
     reference = digest(ReferencePredictor(model.config, model.tensors))
+    assert reference[:16] == GOLDEN[name]
     for matrix, stack in itertools.product(MATRICES, STACKS):
         assert digest(open_torch(model, "cpu", matrix, stack)) == reference
+
+
+@pytest.mark.parametrize("width", [1040, 3072, MAX_PATCH_WIDTH])
+def test_norms_of_wide_rows_are_exact(width):
+    """Sums of squares of a patch of encoder rows pass 2**24, where float32 would lose units."""
+    rows = np.random.default_rng(2).integers(118, 128, (9, width)).astype(np.float32)
+    rows[0], rows[1, 1:] = 127, 0
+    arithmetic = Arithmetic(torch.device("cpu"), FloatMatrix)
+    exact = (rows.astype(np.int64) ** 2).sum(1, keepdims=True)
+    assert exact.max() == 127**2 * width
+    np.testing.assert_array_equal(sum_of_squares(rows), exact.astype(np.float32))
+    in_torch = torch.from_numpy(rows)
+    np.testing.assert_array_equal(arithmetic.sum_of_squares(in_torch), exact.astype(np.float32))
+    root = Root()(exact.astype(np.float32))
+    np.testing.assert_array_equal(arithmetic.root(in_torch), root)
+    np.testing.assert_allclose(root * exact**0.5, 1, rtol=3e-4)
+
+
+def test_a_wide_patch_is_projected_exactly():
+    """More than 1040 terms, as in every encoder of a useful size."""
+    config = replace(conftest.ENCODER, patch=36, projection="dense")
+    model = conftest.Model(config, conftest.random_tensors(config))
+    data = symbols(2, 80)
+    expected = scored(ReferencePredictor(config, model.tensors), data, [])
+    for matrix, stack in itertools.product(MATRICES, STACKS):
+        predictor = open_torch(model, "cpu", matrix, stack)
+        np.testing.assert_array_equal(scored(predictor, data, [7, 41]), expected)
+        np.testing.assert_array_equal(stepped(predictor, data), expected)
 
 
 @given(t=st.integers(0, 50), count=st.integers(1, 60), window=st.integers(1, 9))

@@ -43,8 +43,8 @@ def label(setting: dict[str, str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def folders(tiny_model_dir, odd_model_dir) -> list[Path]:
-    return [tiny_model_dir, odd_model_dir]
+def folders(tiny_model_dir, odd_model_dir, both_model_dir) -> list[Path]:
+    return [tiny_model_dir, odd_model_dir, both_model_dir]
 
 
 @pytest.fixture(scope="module")
