@@ -140,32 +140,40 @@ def _atomic(path: Path, status: os.stat_result | None) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def created_folder(name: str) -> Iterator[Path]:
-    """Makes a folder, which appears under its name only if the body succeeds.
+def run_folder(name: str, *, resume: bool, keep: str) -> Iterator[Path]:
+    """Makes the folder of a run, and removes it if the body fails before the run is worth keeping.
+
+    Args:
+        name: The folder.
+        resume: The folder is there already, and stays in any case.
+        keep: A pattern of what in the folder makes the run worth keeping.
 
     Raises:
-        Refused: If the name is taken by anything but an empty folder.
+        Refused: If the name is taken by anything but an empty folder, or, to resume, it is not.
     """
-    path = Path(name).resolve()
+    path = Path(name).absolute()
+    if resume:
+        if not path.is_dir():
+            raise Refused(f"no run to resume in {path}; name its folder")
+        yield path
+        return
     if path.exists() and not path.is_dir():
         raise Refused(f"the output {path} is a file; name a new folder")
-    if path.exists() and any(path.iterdir()):
-        raise Refused(f"the output folder {path} is not empty; name a new one")
-    partial = _beside(path)
+    is_mine = not path.exists()
+    if not is_mine and any(path.iterdir()):
+        raise Refused(f"the output folder {path} is not empty; name a new one, or use --resume")
     try:
-        partial.mkdir(parents=True)
+        path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Refused(f"cannot create {path} ({error.strerror})") from error
     try:
-        yield partial
-        if path.exists():  # empty; stays the same folder, for it may be the current one
-            for part in partial.iterdir():
-                part.replace(path / part.name)
-            partial.rmdir()
-        else:
-            partial.replace(path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        yield path
+    except BaseException:  # Ctrl-C and SIGTERM too
+        if not any(path.glob(keep)):
+            for part in path.iterdir():
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
+            if is_mine:
+                path.rmdir()
         raise
 
 

@@ -1,93 +1,129 @@
 """`mbz train`: files to a model."""
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from math import isnan
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from mbz.config import PRESETS
-from mbz.errors import MbzError
-from mbz.training.config import TrainConfig
+from mbz.errors import FailedElsewhere, MbzError
 
-from . import files, options
+from . import files, options, runs
+from .stopping import stopping
 from .ui import Ui
 
-DEFAULT = TrainConfig()
-UNLIMITED = float(1 << 30)  # seconds; the end set by --steps must not depend on the machine
-
-Data = Annotated[
-    list[str], typer.Option("--data", metavar="PATH", help="File, folder or tar to train on.")
-]
 More = Annotated[
     list[str] | None, typer.Argument(metavar="PATH", help="More to train on, as for --data.")
 ]
-Out = Annotated[str, typer.Option("--out", metavar="DIR", help="Model folder to make.")]
-Preset = Annotated[Literal["tiny", "base"], typer.Option(help="Size of the network.")]
+Data = Annotated[
+    list[str] | None,
+    typer.Option("--data", metavar="PATH", help="File, folder or tar to train on."),
+]
+Out = Annotated[str, typer.Option("--out", metavar="DIR", help="Folder of the run and its model.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="TOML file; flags go before it.")
+]
+Preset = Annotated[
+    Literal["tiny", "small", "base", "large"] | None,
+    typer.Option(help="Size of the network; none: tiny."),
+]
+Start = Annotated[
+    str | None,
+    typer.Option("--from", metavar="NAME|PATH", help="Model or run to start from."),
+]
 Time = Annotated[
     float | None,
-    typer.Option(metavar="SECONDS", help=f"Limit; {DEFAULT.seconds:g} unless --steps is given."),
+    typer.Option(metavar="SECONDS", help="Limit; 600 unless --steps is given."),
 ]
 Steps = Annotated[int | None, typer.Option(metavar="N", help="Limit of steps.")]
-Batch = Annotated[int, typer.Option(metavar="N", help="Sequences a step; fewer suit a CPU.")]
-Sequence = Annotated[int, typer.Option(metavar="BYTES", help="Length of a sequence.")]
-Seed = Annotated[int, typer.Option(metavar="N", help="Draws the first weights and the data.")]
+Batch = Annotated[
+    int | None, typer.Option(metavar="N", help="Sequences a step; none: 32, on a CPU 8.")
+]
+Sequence = Annotated[
+    int | None, typer.Option(metavar="BYTES", help="Length of one; none: 8192, on a CPU 2048.")
+]
+Seed = Annotated[
+    int | None, typer.Option(metavar="N", help="Draws the first weights and the data.")
+]
 Name = Annotated[str | None, typer.Option(help="Name of the model; none: the folder's.")]
+Shard = Annotated[bool, typer.Option("--shard", help="Spread the weights over all GPUs.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would take; write nothing.")]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write for TensorBoard too.")]
+Plot = Annotated[bool, typer.Option("--plot", help="Insist on curve.png.")]
 
 
 def train(
     more: More = None,
     *,
-    data: Data,
+    data: Data = None,
     out: Out,
-    preset: Preset = "tiny",
+    config: Config = None,
+    preset: Preset = None,
+    start: Start = None,
     time: Time = None,
     steps: Steps = None,
-    batch: Batch = DEFAULT.batch,
-    sequence: Sequence = DEFAULT.sequence,
-    seed: Seed = DEFAULT.seed,
+    batch: Batch = None,
+    sequence: Sequence = None,
+    seed: Seed = None,
+    shard: Shard = False,
     device: options.Device = "auto",
     name: Name = None,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    tensorboard: TensorBoard = False,
+    plot: Plot = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Trains a model on files and writes it to a new folder.
+    """Trains a model on files, in a new folder, which the other commands take as --model.
 
-    The other commands take that folder as --model. Training ends at the first limit.
+    Ctrl-C saves the run and ends it; --resume goes on. See docs/training.md.
     """
-    ui = Ui(quiet=quiet, debug=debug)
+    leads = os.environ.get("RANK", "0") == "0"  # among the processes of torchrun
+    ui = Ui(quiet=quiet or not leads, debug=debug)
+    train_flags = {"seconds": time, "steps": steps, "batch": batch, "sequence": sequence}
+    flags = {
+        "preset": preset,
+        "start": start,
+        "name": name,
+        "train": train_flags | {"seed": seed, "shard": shard or None},
+        "data": {"paths": [*(data or ()), *(more or ())] or None},
+    }
     with ui.reporting(), _plainly():
-        from mbz import quantize, zoo
-        from mbz.container import FINGERPRINT_BYTES, ModelId
-        from mbz.training.data import load
-        from mbz.training.loop import Progress, evaluate, untrained
-        from mbz.training.loop import train as run
+        from mbz.training import record
+        from mbz.training.run import CHECKPOINTS, CONFIG, run
 
-        name = name or Path(out).resolve().name
-        ModelId(fingerprint=bytes(FINGERPRINT_BYTES), name=name)  # archives must be able to say it
-        config = TrainConfig(
-            sequence=sequence,
-            batch=batch,
-            steps=DEFAULT.steps if steps is None else steps,
-            seconds=(DEFAULT.seconds if steps is None else UNLIMITED) if time is None else time,
-            seed=seed,
-        )
-        with files.created_folder(out) as folder, ui.stages(out) as show:
-
-            def report(now: Progress) -> None:
-                show(now.fraction, f"{now.loss:.3f} bpb, {now.rate / 1000:.1f} KB/s")
-
-            corpus, held_out, _ = load([Path(path) for path in (*data, *(more or ()))])
-            model = untrained(PRESETS[preset], seed, device)
-            run(model, corpus, config, folder / "log.jsonl", on_progress=report)
-            bits = evaluate(model, held_out.stream, sequence)
-            quantize.export(model, name, folder)
-        if not quiet:
-            fingerprint = zoo.fingerprint(Path(out))[:FINGERPRINT_BYTES].hex()
-            validation = "none held out" if isnan(bits) else f"{bits:.3f} bpb"
-            typer.echo(f"{out}: fingerprint {fingerprint}, validation {validation}")
+        if plot and not record.can_draw():
+            raise MbzError("--plot needs matplotlib; pip install 'mbz[plot]'")
+        if resume and not Path(out, CONFIG).is_file():
+            raise MbzError(f"{out} is no run to resume (it has no {CONFIG})")
+        file = config or (Path(out, CONFIG) if resume else None)
+        resolved = runs.resolved(file, flags, device, Path(out))
+        if dry_run:
+            ui.tell(runs.expected(resolved, device))
+            return
+        new = files.run_folder(out, resume=resume, keep=CHECKPOINTS)
+        made = new if leads else nullcontext(Path(out))
+        with made as folder, stopping() as should_stop, ui.stages(out) as show:
+            outcome = run(
+                resolved,
+                folder,
+                device=device,
+                resume=resume,
+                tensorboard=tensorboard,
+                on_read=lambda size: show(0.0, f"read {size / 1e6:.0f} MB"),
+                on_progress=lambda now: show(now.fraction, runs.note(now)),
+                should_stop=should_stop,
+            )
+        if not outcome.finished:
+            again = f"mbz train --resume --out {out}"
+            ui.warn(f"{out}: stopped and saved at step {outcome.step}; to go on: {again}")
+            raise typer.Exit(130)
+        if leads:
+            ui.tell(f"{out}: {runs.result(folder, outcome)}")
     ui.exit()
 
 
@@ -96,5 +132,7 @@ def _plainly() -> Iterator[None]:
     """Turns what the library says of settings and data into errors of the user."""
     try:
         yield
-    except (ValueError, FloatingPointError) as error:
+    except FailedElsewhere:  # that process tells the user
+        raise typer.Exit(1) from None
+    except ValueError as error:
         raise MbzError(str(error)) from error

@@ -20,6 +20,7 @@ class Ui:
     def __init__(self, *, quiet: bool = False, verbose: bool = False, debug: bool = False) -> None:
         level = logging.DEBUG if debug else logging.ERROR if quiet else logging.WARNING
         logging.basicConfig(format="mbz: %(message)s", level=level)
+        self._quiet = quiet
         self._verbose = verbose and not quiet
         self._progress = not quiet and sys.stderr.isatty()
         self._debug = debug
@@ -77,6 +78,16 @@ class Ui:
         hidden = nullcontext(lambda _done, _note: None)
         with _bar(name, 1.0, noted=True) if self._progress else hidden as report:
             yield report
+
+    def tell(self, text: str) -> None:
+        """Prints a result on standard output."""
+        if not self._quiet:
+            typer.echo(text)
+
+    def warn(self, text: str) -> None:
+        """Prints what is no error and no result."""
+        if not self._quiet:
+            typer.echo(f"mbz: {text}", err=True)
 
     def exit(self) -> None:
         """Ends the command with the worst exit code so far."""

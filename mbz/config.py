@@ -207,11 +207,25 @@ TINY = ModelConfig(  # half a million multiply-adds a byte
     global_stack=StackConfig(width=192, layers=4, heads=3, kv_heads=1, window=512, hidden=768),
     local_stack=StackConfig(width=128, layers=2, heads=2, kv_heads=1, window=32, hidden=384),
 )
-BASE = ModelConfig(
+SMALL = ModelConfig(  # 3 million
+    patch=8,
+    byte_width=48,
+    projection="dense",
+    global_stack=StackConfig(width=384, layers=6, heads=6, kv_heads=2, window=512, hidden=1536),
+    local_stack=StackConfig(width=256, layers=3, heads=4, kv_heads=1, window=32, hidden=768),
+)
+BASE = ModelConfig(  # 9 million
     patch=8,
     byte_width=64,
     projection="dense",
     global_stack=StackConfig(width=512, layers=8, heads=8, kv_heads=2, window=512, hidden=2048),
     local_stack=StackConfig(width=384, layers=4, heads=6, kv_heads=2, window=32, hidden=1536),
 )
-PRESETS = {"tiny": TINY, "base": BASE}
+LARGE = ModelConfig(  # 40 million
+    patch=8,
+    byte_width=128,
+    projection="dense",
+    global_stack=StackConfig(width=1024, layers=12, heads=16, kv_heads=4, window=512, hidden=4096),
+    local_stack=StackConfig(width=640, layers=5, heads=10, kv_heads=2, window=32, hidden=2560),
+)
+PRESETS = {"tiny": TINY, "small": SMALL, "base": BASE, "large": LARGE}

@@ -13,6 +13,10 @@ class ModelError(MbzError):
     """A model folder cannot be used: missing, unreadable, damaged, or failing its self-test."""
 
 
+class FailedElsewhere(MbzError):
+    """Another process of the same training failed, and said why."""
+
+
 class DataError(MbzError):
     """The archive cannot be decoded as it is; the base of all errors about archive content."""
 

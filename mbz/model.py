@@ -19,6 +19,7 @@ Shapes: B batch, T bytes, K = T / P patches, P patch, N positions, D width, A = 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mbz.config import ModelConfig, StackConfig
 from mbz.exact.fixed import ngram_factors, ngram_rows, rotary_table
@@ -89,11 +90,15 @@ class Stack(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         table = torch.from_numpy(rotary_table(config.window, config.head_dim))
         self.register_buffer("rotary", table, persistent=False)
+        self.recompute = False  # whether gradients compute activations again, to save memory
 
     def forward(self, x_BND: Tensor, y_BND: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """All layers on x + y: the residual stream and its norm."""
         for block in self.blocks:
-            x_BND, y_BND = block(x_BND, y_BND, self.rotary)
+            if self.recompute and torch.is_grad_enabled():
+                x_BND, y_BND = checkpoint(block, x_BND, y_BND, self.rotary, use_reentrant=False)
+            else:
+                x_BND, y_BND = block(x_BND, y_BND, self.rotary)
         return add_normalise(x_BND, y_BND)
 
 

@@ -105,7 +105,7 @@ def lively_model(model: Model):
     """A float model, untrained, whose zero-initialised matrices have been filled; only to read."""
     import torch
 
-    from mbz.training.loop import untrained
+    from mbz.training.start import untrained
 
     float_model = untrained(model.config, seed=0, device="cpu")
     generator = torch.Generator().manual_seed(0)

@@ -10,7 +10,7 @@ import torch
 from mbz import layers
 from mbz.config import PRESETS
 from mbz.model import Ngrams
-from mbz.training.loop import untrained
+from mbz.training.start import untrained
 
 
 def random_bytes(batch: int, length: int) -> torch.Tensor:

@@ -1,59 +1,83 @@
-"""Trains a Megabyte on a corpus: Muon for the matrices, AdamW for the rest.
+"""The training loop: schedule, limits, and when to measure and to save.
 
 Sequences start with an empty cache, at random places or at the start of a file. The loss is bits
-per byte. Nothing is printed; progress goes to a callback and to a JSONL log.
+per byte. With a limit of steps alone, all that happens is a function of the step: nothing is drawn
+but the positions of the data, from seed and step, so that a resumed run repeats the same bits.
 """
 
-import json
+import logging
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, NoReturn, Protocol
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
-from mbz.config import ModelConfig
-from mbz.exact.torch_open import find_device
-from mbz.model import Megabyte
+from mbz.errors import MbzError
+from mbz.training import validation
 from mbz.training.config import TrainConfig
-from mbz.training.data import Corpus, sample_positions
-from mbz.training.optim import optimisers
+from mbz.training.data import Corpus
+from mbz.training.guard import PATIENCE, Guard, Level
+from mbz.training.trainer import Tensors, Trainer
 
-MOST_KEPT = 4 << 30  # bytes of training data on a GPU
-LOG_EVERY = 50  # steps
-LOG_SECONDS = 5.0  # where steps are slow
+log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
-    """What a callback sees: loss in bits per byte, bytes trained on, seconds, bytes per second."""
-
-    step: int
-    loss: float
-    bytes: int
-    seconds: float
-    rate: float
-    fraction: float
+SPACING = 4 * validation.STEPS
+"""Steps between validations at least, so that they take a small part of the time."""
 
 
-def untrained(config: ModelConfig, seed: int, device: str = "auto") -> Megabyte:
-    """A model whose weights are drawn from `seed`, the same ones on every device.
+@dataclass(kw_only=True, slots=True)
+class State:
+    """Where a run is: all of it but the tensors.
 
-    Args:
-        config: sizes of the network.
-        seed: as in `TrainConfig`.
-        device: "cuda", "cpu", or "auto" for CUDA where there is one.
-
-    Raises:
-        ValueError: this machine lacks the device.
+    Attributes:
+        step: steps made, refused ones too.
+        seconds: time they took, in all processes that the run had.
+        validated: step of the last validation.
+        best: step and bits per byte of the best validation, if any.
+        guard: what the next step is judged by.
     """
-    place = find_device(device)
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
-        torch.manual_seed(seed)
-        model = Megabyte(config)
-    return model.to(place)
+
+    step: int = 0
+    seconds: float = 0.0
+    validated: int = 0
+    best: dict[str, Any] | None = None
+    guard: Guard = field(default_factory=Guard)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The state as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "State":
+        """The inverse of `to_dict`."""
+        guard = data["guard"]
+        levels = {name: Level(**guard[name]) for name in ("loss", "norm")}
+        return cls(
+            step=data["step"],
+            seconds=data["seconds"],
+            validated=data["validated"],
+            best=data["best"],
+            guard=Guard(**levels, refused=guard["refused"]),
+        )
+
+
+class Witness(Protocol):
+    """Whom the loop tells of a run."""
+
+    def stepped(self, state: State, measured: Mapping[str, float], fraction: float) -> None:
+        """A step was made, to `fraction` of the run; `measured` is loss, norm and rate factor."""
+
+    def validated(self, state: State, bits: float) -> None:
+        """The bytes held out were measured, in bits per byte."""
+
+    def saved(self, state: State, tensors: Tensors) -> None:
+        """It is time to save."""
+
+
+def fraction_done(state: State, config: TrainConfig) -> float:
+    """How much of the run lies behind, by the limit that is nearer; 1 or more is the end."""
+    by_steps = state.step / config.steps if config.steps else 0.0
+    by_time = state.seconds / config.seconds if config.seconds else 0.0
+    return max(by_steps, by_time)
 
 
 def rate_factor(step: int, fraction: float, config: TrainConfig) -> float:
@@ -62,126 +86,103 @@ def rate_factor(step: int, fraction: float, config: TrainConfig) -> float:
     return warm * min(1.0, (1 - fraction) / (1 - config.decay_from))
 
 
-class Batches:
-    """Sequences of a corpus as tensors on the device; a GPU keeps a stream that is small enough."""
-
-    def __init__(self, corpus: Corpus, config: TrainConfig, device: torch.device) -> None:
-        self.corpus, self.config, self.device = corpus, config, device
-        keep = device.type == "cuda" and corpus.size <= MOST_KEPT
-        self.stream = torch.from_numpy(corpus.stream).to(device) if keep else None
-        self.offsets = torch.arange(config.sequence, device=device)
-
-    def __call__(self, step: int) -> Tensor:
-        """Bytes of one step, (batch, sequence) int32."""
-        c = self.config
-        positions = sample_positions(
-            self.corpus,
-            seed=c.seed,
-            step=step,
-            batch=c.batch,
-            length=c.sequence,
-            file_starts=c.file_starts,
-        )
-        if self.stream is None:
-            rows = torch.from_numpy(self.corpus.gather(positions, c.sequence))
-            return rows.to(self.device).int()
-        starts = torch.from_numpy(positions).to(self.device, non_blocking=True)
-        return self.stream[starts[:, None] + self.offsets].int()
-
-
 def train(
-    model: Megabyte,
-    corpus: Corpus,
-    config: TrainConfig,
-    log_path: Path,
+    trainer: Trainer,
+    held_out: Corpus,
+    state: State,
+    witness: Witness | None,
     *,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-) -> Progress:
-    """Trains `model` in place, on the device where it is.
+    should_stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Trains to the end of the run, or until asked to stop after a step.
 
     Args:
-        model: a Megabyte, trained or not.
-        corpus: the training part.
-        config: sizes, rates, and the end of the run.
-        log_path: a JSONL file; one line of configuration, then one line per report.
-        on_progress: called every LOG_EVERY steps or LOG_SECONDS seconds, and at the end.
+        trainer: the model and what belongs to it.
+        held_out: the validation part.
+        state: where the run is; kept up to date.
+        witness: whom to tell, in the process that leads; None in the others.
+        should_stop: asked after each step; one process is enough to stop all.
 
     Returns:
-        The last report.
+        Whether the end was reached. Either way the last state is saved.
 
     Raises:
-        ValueError: the corpus is shorter than one sequence, or a sequence is not whole patches.
-        FloatingPointError: the loss is no longer a number.
+        MbzError: too many steps in a row were refused. If any step was accepted before, the last
+            good state is saved.
     """
-    if config.sequence % model.config.patch:
-        msg = f"sequence must be a multiple of the patch size, {model.config.patch}"
-        raise ValueError(msg)
-    device = next(model.parameters()).device
-    batches = Batches(corpus, config, device)
-    parts = optimisers(model, config)
-    rates = [group["lr"] for part in parts for group in part.param_groups]
-    model.train()
-    if device.type == "cuda":  # kernels are compiled before the clock starts
-        model.loss(batches(0)).backward()
-        model.zero_grad(set_to_none=True)
-    started = time.monotonic()
-    step, fraction, losses, reported = 0, 0.0, [], 0.0
-    with log_path.open("w") as lines:
-        lines.write(json.dumps({"model": model.config.to_dict(), "train": asdict(config)}) + "\n")
-        while True:
-            loss = model.loss(batches(step))
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-            factor = rate_factor(step, fraction, config)
-            groups = [group for part in parts for group in part.param_groups]
-            for group, rate in zip(groups, rates, strict=True):
-                group["lr"] = rate * factor
-            for part in parts:
-                part.step()
-                part.zero_grad(set_to_none=True)
-            losses.append(loss.detach())
-            step += 1
-            seconds = time.monotonic() - started
-            fraction = max(step / config.steps, seconds / config.seconds)
-            if step % LOG_EVERY == 0 or seconds - reported >= LOG_SECONDS or fraction >= 1:
-                report = _report(losses, step, time.monotonic() - started, fraction, config)
-                losses, reported = [], report.seconds
-                lines.write(json.dumps(asdict(report)) + "\n")
-                lines.flush()
-                on_progress(report)
-                if fraction >= 1:
-                    return report
+    config, team, guard = trainer.config, trainer.team, state.guard
+    trainer.warm_up()
+    started = time.monotonic() - state.seconds
+    saved = state.seconds
+    stop, fraction = False, fraction_done(state, config)
+    while fraction < 1 and not stop:
+        loss, norm = map(float, trainer.gradient(state.step))
+        loss, norm, state.seconds, stopping = team.sums(
+            loss / team.size,
+            norm / team.size,
+            time.monotonic() - started if team.leads else 0.0,
+            should_stop(),
+        )
+        stop = stopping > 0
+        factor = rate_factor(state.step, fraction, config)
+        if guard.accepts(loss, norm):
+            trainer.update(state.step, factor)
+        else:
+            factor = 0.0
+            log.warning("step %d refused: loss %.3f, gradient %.3g", state.step + 1, loss, norm)
+        state.step += 1
+        before, fraction = fraction, fraction_done(state, config)
+        if witness:
+            measured = {"loss": loss, "norm": norm, "factor": factor}
+            witness.stepped(state, measured, min(1.0, fraction))
+        if guard.refused == PATIENCE:
+            _give_up(trainer, state, witness)
+        is_best = False
+        if _is_due(state, before, fraction, config):
+            is_best = _validate(trainer, held_out, state, witness)
+        ends = stop or fraction >= 1
+        if ends or is_best or state.seconds - saved >= config.save_every:
+            _save(trainer, state, witness)
+            saved = state.seconds
+    return fraction >= 1
 
 
-def _report(
-    losses: list[Tensor], step: int, seconds: float, fraction: float, config: TrainConfig
-) -> Progress:
-    loss = torch.stack(losses).mean().item()
-    if not np.isfinite(loss):
-        msg = f"the loss became {loss} before step {step}; try lower learning rates"
-        raise FloatingPointError(msg)
-    total = step * config.batch * config.sequence
-    return Progress(
-        step=step,
-        loss=loss,
-        bytes=total,
-        seconds=seconds,
-        rate=total / seconds,
-        fraction=min(1.0, fraction),
-    )
+def _save(trainer: Trainer, state: State, witness: Witness | None) -> None:
+    tensors = trainer.tensors()  # every process has to give its part
+    if witness:
+        witness.saved(state, tensors)
 
 
-@torch.no_grad()
-def evaluate(model: Megabyte, stream: np.ndarray, length: int, batch: int = 16) -> float:
-    """Bits per byte of a uint8 stream cut into sequences of `length`, the short rest left out.
+def _is_due(state: State, before: float, now: float, config: TrainConfig) -> bool:
+    """Whether to measure: at evenly spread marks, not too near to each other, and at the end."""
+    if not config.validations:
+        return False
+    passed = int(now * config.validations) > int(before * config.validations)
+    return now >= 1 or (passed and state.step - state.validated >= SPACING)
 
-    Total bits over total bytes; nan if the stream is shorter than one sequence.
-    """
-    device = next(model.parameters()).device
-    count = len(stream) // length
-    rows = torch.from_numpy(np.array(stream[: count * length])).view(count, length)
-    model.eval()
-    total = 0.0
-    for part in rows.split(batch):
-        total += float(model.loss(part.to(device).int())) * len(part)
-    return total / count if count else float("nan")
+
+def _validate(trainer: Trainer, held_out: Corpus, state: State, witness: Witness | None) -> bool:
+    """Measures the bytes held out; returns whether the model is better than ever before."""
+    with trainer.averaged():
+        bits = validation.evaluate(trainer.model, held_out, trainer.config, trainer.team)
+    state.validated = state.step
+    if bits is None:
+        return False
+    if is_best := state.best is None or bits < state.best["bits"]:
+        state.best = {"step": state.step, "bits": bits}
+    if witness:
+        witness.validated(state, bits)
+    return is_best
+
+
+def _give_up(trainer: Trainer, state: State, witness: Witness | None) -> NoReturn:
+    kept = ""
+    if state.guard.loss.count:  # else no step was ever accepted
+        state.guard.refused = 0  # resumed, the run gets another chance, with the data to come
+        _save(trainer, state, witness)
+        kept = "; the weights before are saved, and --from starts from them"
+    with trainer.team.together():
+        raise MbzError(
+            f"{PATIENCE} steps in a row were refused by step {state.step}, for the loss or its "
+            f"gradient was no number or far too large; lower matrix_rate and other_rate{kept}"
+        )
