@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mbz.errors import FailedElsewhere, MbzError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mbz.training.config import RunConfig
     from mbz.training.run import Outcome, Progress
 
@@ -25,21 +31,34 @@ def resolved(
 
     Raises:
         ValueError: a setting is unknown, of the wrong type or out of range.
+        FailedElsewhere: the same, but another process says so.
     """
     from mbz.container import FINGERPRINT_BYTES, ModelId
     from mbz.exact.torch_open import find_device
     from mbz.training import settings
     from mbz.training.start import shape
 
-    config = settings.resolve(
-        {} if file is None else settings.load(file),
-        settings.absolute(_given(flags), Path()),
-        on_cpu=find_device(device).type == "cpu",
-        shape_of=shape,
-    )
-    name = config.name or folder.resolve().name
-    ModelId(fingerprint=bytes(FINGERPRINT_BYTES), name=name)  # archives must be able to say it
+    with _once_a_machine():
+        config = settings.resolve(
+            {} if file is None else settings.load(file),
+            settings.absolute(_given(flags), Path()),
+            on_cpu=find_device(device).type == "cpu",
+            shape_of=shape,
+        )
+        name = config.name or folder.resolve().name
+        ModelId(fingerprint=bytes(FINGERPRINT_BYTES), name=name)  # archives must be able to say it
     return config
+
+
+@contextmanager
+def _once_a_machine() -> Iterator[None]:
+    """Lets only the first process that torchrun started on a machine say what is wrong."""
+    try:
+        yield
+    except (ValueError, MbzError) as error:
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            raise FailedElsewhere("the first process of this machine failed too") from error
+        raise
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:

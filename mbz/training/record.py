@@ -31,16 +31,16 @@ class Record:
         Raises:
             MbzError: TensorBoard is asked for and not installed.
         """
+        self._board = _board(run, step) if tensorboard else None
         self._path = run / LOG
         self._lines = self._path.open("a", encoding="utf-8")
         kept = [end for line, end in _parsed(self._path) if line["step"] <= step]
         self._lines.truncate(kept[-1] if kept else 0)
-        self._board = _board(run, step) if tensorboard else None
 
-    def add(self, step: int, **values: float) -> None:
-        """Writes what was measured after `step` steps."""
+    def add(self, step: int, seconds: float, **values: float) -> None:
+        """Writes what was measured after `step` steps, which took so many seconds."""
         line = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._lines.write(json.dumps({"step": step, **line}) + "\n")
+        self._lines.write(json.dumps({"step": step, **line, "seconds": seconds}) + "\n")
         self._lines.flush()
         if self._board is not None:
             for name, value in values.items():

@@ -185,7 +185,7 @@ class _Scribe:
         partial.replace(folder / CONFIG)
 
     def stepped(self, state: State, measured: Mapping[str, float], fraction: float) -> None:
-        self.log.add(state.step, **measured, seconds=state.seconds)
+        self.log.add(state.step, state.seconds, **measured)
         self.bytes += self.config.train.batch * self.config.train.sequence
         self.on_progress(
             Progress(
@@ -198,7 +198,7 @@ class _Scribe:
         )
 
     def validated(self, state: State, bits: float) -> None:
-        self.log.add(state.step, validation=bits, seconds=state.seconds)
+        self.log.add(state.step, state.seconds, validation=bits)
 
     def saved(self, state: State, tensors: Tensors) -> None:
         self.log.sync()
