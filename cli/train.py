@@ -39,7 +39,7 @@ Time = Annotated[
 ]
 Steps = Annotated[int | None, typer.Option(metavar="N", help="Limit of steps.")]
 Batch = Annotated[
-    int | None, typer.Option(metavar="N", help="Sequences a step; none: 32, on a CPU 8.")
+    int | None, typer.Option(metavar="N", help="Sequences a step; none: 16, on a CPU 8.")
 ]
 Sequence = Annotated[
     int | None, typer.Option(metavar="BYTES", help="Length of one; none: 8192, on a CPU 2048.")

@@ -208,24 +208,36 @@ TINY = ModelConfig(  # half a million multiply-adds a byte
     local_stack=StackConfig(width=128, layers=2, heads=2, kv_heads=1, window=32, hidden=384),
 )
 SMALL = ModelConfig(  # 3 million
-    patch=8,
-    byte_width=48,
+    patch=4,
+    byte_width=256,
     projection="dense",
-    global_stack=StackConfig(width=384, layers=6, heads=6, kv_heads=2, window=512, hidden=1536),
-    local_stack=StackConfig(width=256, layers=3, heads=4, kv_heads=1, window=32, hidden=768),
+    global_stack=StackConfig(width=384, layers=2, heads=6, kv_heads=2, window=1024, hidden=1536),
+    local_stack=StackConfig(width=256, layers=2, heads=4, kv_heads=2, window=32, hidden=1024),
+    encoder_layers=1,
+    ngram_orders=(2, 3, 4, 6),
+    ngram_rows=1 << 15,
+    ngram_width=48,
 )
 BASE = ModelConfig(  # 9 million
-    patch=8,
-    byte_width=64,
+    patch=4,
+    byte_width=384,
     projection="dense",
-    global_stack=StackConfig(width=512, layers=8, heads=8, kv_heads=2, window=512, hidden=2048),
-    local_stack=StackConfig(width=384, layers=4, heads=6, kv_heads=2, window=32, hidden=1536),
+    global_stack=StackConfig(width=512, layers=6, heads=8, kv_heads=2, window=1024, hidden=2048),
+    local_stack=StackConfig(width=384, layers=2, heads=6, kv_heads=2, window=32, hidden=1536),
+    encoder_layers=1,
+    ngram_orders=(2, 3, 4, 6),
+    ngram_rows=1 << 16,
+    ngram_width=48,
 )
 LARGE = ModelConfig(  # 40 million
-    patch=8,
-    byte_width=128,
+    patch=4,
+    byte_width=640,
     projection="dense",
-    global_stack=StackConfig(width=1024, layers=12, heads=16, kv_heads=4, window=512, hidden=4096),
-    local_stack=StackConfig(width=640, layers=5, heads=10, kv_heads=2, window=32, hidden=2560),
+    global_stack=StackConfig(width=1024, layers=8, heads=16, kv_heads=4, window=1024, hidden=4096),
+    local_stack=StackConfig(width=640, layers=3, heads=10, kv_heads=2, window=32, hidden=2560),
+    encoder_layers=1,
+    ngram_orders=(2, 3, 4, 6),
+    ngram_rows=1 << 17,
+    ngram_width=80,
 )
 PRESETS = {"tiny": TINY, "small": SMALL, "base": BASE, "large": LARGE}

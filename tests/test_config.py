@@ -8,20 +8,23 @@ import pytest
 
 from mbz.config import BASE, ModelConfig
 
+PAPER = replace(
+    BASE, patch=8, byte_width=64, encoder_layers=0, ngram_orders=(), ngram_rows=0, ngram_width=0
+)
 NGRAMS = {"ngram_orders": (2, 3), "ngram_rows": 8, "ngram_width": 4}
 
 
-@pytest.mark.parametrize("config", [BASE, *conftest.MODELS.values()])
+@pytest.mark.parametrize("config", [BASE, PAPER, *conftest.MODELS.values()])
 def test_a_configuration_survives_json(config):
     data = json.loads(json.dumps(config.to_dict()))
     assert ModelConfig.from_dict(data) == config
 
 
 def test_fields_with_a_default_may_be_absent():
-    data = BASE.to_dict()
+    data = PAPER.to_dict()
     for name in ("encoder_layers", *NGRAMS):
         del data[name]
-    assert ModelConfig.from_dict(data) == BASE
+    assert ModelConfig.from_dict(data) == PAPER
 
 
 @pytest.mark.parametrize(
@@ -36,11 +39,11 @@ def test_fields_with_a_default_may_be_absent():
 )
 def test_bad_data_is_refused(changes, says):
     with pytest.raises(ValueError, match=says):
-        ModelConfig.from_dict(BASE.to_dict() | changes)
+        ModelConfig.from_dict(PAPER.to_dict() | changes)
 
 
 def test_a_field_without_default_must_be_there():
-    data = BASE.to_dict()
+    data = PAPER.to_dict()
     del data["patch"]
     with pytest.raises(ValueError, match="missing or unknown fields: patch"):
         ModelConfig.from_dict(data)
@@ -67,4 +70,4 @@ def test_a_field_without_default_must_be_there():
 )
 def test_bad_values_are_refused(changes, says):
     with pytest.raises(ValueError, match=says):
-        replace(BASE, **changes)
+        replace(PAPER, **changes)

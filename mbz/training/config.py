@@ -39,16 +39,16 @@ class TrainConfig:
     """
 
     sequence: int = 8192
-    batch: int = 32
+    batch: int = 16
     accumulate: int = 1
     recompute: bool = False
     shard: bool = False
     steps: int = 0
     seconds: float = 600.0
-    matrix_rate: float = 0.02
-    other_rate: float = 2e-3
+    matrix_rate: float = 0.014
+    other_rate: float = 6e-3
     weight_decay: float = 0.01
-    warmup: int = 50
+    warmup: int = 100
     decay_from: float = 0.4
     clip: float = 1.0
     average: float = 0.0
