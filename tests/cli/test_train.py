@@ -241,6 +241,24 @@ def test_a_signal_before_the_first_step_leaves_nothing(tmp_path, number, error):
     assert list((tmp_path / "a").iterdir()) == []
 
 
+@pytest.mark.slow
+def test_torchrun_stops_all_processes_and_they_go_on(command, text, small, tmp_path, wait_for):
+    out, launcher = tmp_path / "out", [sys.executable, "-m", "torch.distributed.run"]
+    again = [*launcher, "--nproc-per-node", "2", *command[1:], "train", "--out", out]
+    words = [*again, "--data", text, "--time", "600", *small, "--batch", "2"]
+    with started(words) as process:
+        wait_for(lambda: (out / "log.jsonl").exists() and len(log_of(out)) > 2)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    step = log_of(out)[-1]["step"]
+    assert [line for line in said.splitlines() if line.startswith("mbz: ")] == [
+        f"mbz: {out}: stopped and saved at step {step}; to go on: mbz train --resume --out {out}"
+    ]
+    subprocess.run([*again, "--resume", "--steps", str(step + 2), "--shard"], check=True)
+    assert [line["step"] for line in log_of(out)] == list(range(1, step + 3))
+    assert zoo.metadata(out)["name"] == "out"
+
+
 def test_a_second_interrupt_does_not_wait():
     with stopping() as should_stop:
         assert not should_stop()

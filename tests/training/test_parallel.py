@@ -62,6 +62,8 @@ def two(tiny_config, tmp_path_factory):
                 "batch": 8,
                 "accumulate": 2,
                 "average": 0.9,
+                "matrix_rate": 0.005,
+                "other_rate": 0.002,
                 "warmup": 1,
                 "steps": 8,
                 "validations": 2,
