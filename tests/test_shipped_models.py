@@ -15,7 +15,7 @@ from mbz.exact.torch_cpu import CpuStack
 from mbz.exact.torch_matrix import FloatMatrix, Int8Matrix, sound
 
 FOLDERS = sorted(path.parent for path in Path(__file__).parents[1].glob("models/*/vectors.json"))
-LARGEST = {"base": 36_000_000, "small": 12_000_000, "tiny": 3_000_000}
+LARGEST = {"base": 36 << 20, "small": 12 << 20, "tiny": 3 << 20}
 
 
 @pytest.fixture(scope="module", params=FOLDERS, ids=lambda path: path.name)

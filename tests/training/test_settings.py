@@ -66,7 +66,7 @@ def test_a_model_to_start_from_gives_its_shape_and_lower_rates():
     assert resolve(flags={"start": "some", "preset": "small"}).model == PRESETS["small"]
 
 
-@pytest.mark.parametrize("start", [None, "base_v1"])
+@pytest.mark.parametrize("start", [None, "base_v2"])
 def test_what_was_resolved_is_loaded_again(tmp_path, start):
     train = {"steps": 7, "average": 0.99, "recompute": True, "validations": 0}
     names = {"name": "mine"} | ({} if start is None else {"start": start})
@@ -84,7 +84,7 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path):
     file = load(tmp_path, 'start = "model"\n[data]\npaths = ["books", "/notes"]\n')
     assert file["data"]["paths"] == [str(tmp_path / "books"), "/notes"]
     assert file["start"] == str(tmp_path / "model")
-    assert load(tmp_path, 'start = "base_v1"\n')["start"] == "base_v1"
+    assert load(tmp_path, 'start = "base_v2"\n')["start"] == "base_v2"
 
 
 @pytest.mark.parametrize(
