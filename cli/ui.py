@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import TextIO
 
 import typer
 
@@ -111,11 +112,25 @@ def _bar(name: str, total: float | None, *, noted: bool = False) -> Iterator[Cal
         console=Console(stderr=True),
         transient=True,
         redirect_stdout=False,  # standard output may carry the data
-        redirect_stderr=False,
     )
-    with bar:
+    before = sys.stderr
+    with bar, _logging_moved(before):
         task = bar.add_task(escape(printable(name)), total=total, note="")
         yield lambda done, note="": bar.update(task, completed=done, note=note)
+
+
+@contextmanager
+def _logging_moved(before: TextIO) -> Iterator[None]:
+    """Lets log messages follow standard error to above a bar, from where it was `before`."""
+    streams = (h for h in logging.getLogger().handlers if isinstance(h, logging.StreamHandler))
+    moved = [handler for handler in streams if handler.stream is before]
+    for handler in moved:
+        handler.setStream(sys.stderr)
+    try:
+        yield
+    finally:
+        for handler in moved:
+            handler.setStream(before)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | int | float]]) -> None:

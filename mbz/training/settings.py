@@ -19,7 +19,9 @@ from typing import Any, TypeAlias, get_args, get_origin
 
 import tomli_w
 
+from mbz import zoo
 from mbz.config import PRESETS, ModelConfig
+from mbz.training import checkpoint
 from mbz.training.config import DataConfig, RunConfig, TrainConfig
 
 Table: TypeAlias = Mapping[str, Any]
@@ -30,6 +32,7 @@ DEFAULT_PRESET = "tiny"
 ON_CPU: Table = {"batch": 8, "sequence": 2048}
 # A trained model is near a good place, which large steps would leave.
 FINE_TUNING: Table = {"matrix_rate": 0.007, "other_rate": 7e-4, "decay_from": 0.0}
+FINE_TUNING_DATA: Table = {"validation": 0.05}  # of few files
 # Who gives one limit wants no other.
 NO_LIMITS: Table = {"steps": 0, "seconds": 0.0}
 WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
@@ -67,8 +70,10 @@ def absolute(table: Table, folder: Path) -> dict[str, Any]:
     if "paths" in (data := table.get("data", {})):
         paths = [str((folder / path).absolute()) for path in data["paths"]]
         table["data"] = {**data, "paths": paths}
-    if (start := table.get("start")) is not None and (folder / start).is_dir():
-        table["start"] = str((folder / start).absolute())
+    if (start := table.get("start")) is not None:
+        marks = (folder / start / mark for mark in (zoo.WEIGHTS, checkpoint.FOLDER))
+        if any(mark.exists() for mark in marks):  # else it is the name of a model
+            table["start"] = str((folder / start).absolute())
     return table
 
 
@@ -93,7 +98,8 @@ def resolve(
         file.get("train", {}),
         flags.get("train", {}),
     )
-    data = _lists(file.get("data", {}))
+    data = {} if start is None else dict(FINE_TUNING_DATA)
+    data |= _lists(file.get("data", {}))
     if "data" in flags:  # weights are of the paths of the file
         data |= {"weights": ()} | _lists(flags["data"])
     if "paths" not in data:

@@ -16,6 +16,7 @@ from mbz_cli import files, train
 from mbz_cli.app import app
 from mbz_cli.stopping import stopping
 from mbz_cli.ui import Ui
+from terminal import on_terminal
 from typer.testing import CliRunner
 
 from mbz import zoo
@@ -275,6 +276,20 @@ def test_progress_is_shown_on_a_terminal(monkeypatch, capsys):
     with Ui().stages("model") as show:
         show(0.5, "3.210 bpb, 12.3 KB/s")
     assert "3.210 bpb, 12.3 KB/s" in capsys.readouterr().err
+
+
+def test_messages_appear_above_the_progress():
+    program = """
+import logging
+from mbz_cli.ui import Ui
+with Ui().stages("model") as show:
+    show(0.5, "step 6")
+    logging.warning("step 7 refused")
+"""
+    code, shown = on_terminal([sys.executable, "-c", program], stderr=2)
+    assert code == 0
+    lines = [re.sub(rb"\x1b\[[\d;?]*[a-zA-Z]", b"", line) for line in re.split(rb"[\r\n]+", shown)]
+    assert b"mbz: step 7 refused" in lines
 
 
 def test_the_presets_are_those_of_the_library():

@@ -59,7 +59,10 @@ def test_a_limit_means_no_other():
 def test_a_model_to_start_from_gives_its_shape_and_lower_rates():
     config = resolve(flags={"start": "some"})
     assert config.model == PRESETS["small"]
-    assert (config.train.matrix_rate, config.train.decay_from) == (0.007, 0)
+    train, usual = config.train, TrainConfig()
+    assert train.matrix_rate < usual.matrix_rate
+    assert train.other_rate < usual.other_rate
+    assert (train.decay_from, config.data.validation) == (0, 0.05)
     assert resolve({"start": "some", "train": {"matrix_rate": 0.5}}).train.matrix_rate == 0.5
     with pytest.raises(ValueError, match="start from has another shape"):
         resolve(flags={"start": "some", "preset": "tiny"})
@@ -81,6 +84,8 @@ def test_what_was_resolved_is_loaded_again(tmp_path, start):
 
 def test_paths_in_a_file_are_relative_to_it(tmp_path):
     (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights.safetensors").touch()
+    (tmp_path / "base_v1").mkdir()  # has no model in it
     file = load(tmp_path, 'start = "model"\n[data]\npaths = ["books", "/notes"]\n')
     assert file["data"]["paths"] == [str(tmp_path / "books"), "/notes"]
     assert file["start"] == str(tmp_path / "model")
