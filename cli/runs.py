@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def resolved(
-    file: Path | None, flags: dict[str, Any], device: DeviceName, folder: Path
+    file: Path | None, flags: dict[str, Any], device: DeviceName, folder: Path, *, resume: bool
 ) -> RunConfig:
     """The settings of a run.
 
@@ -28,6 +28,7 @@ def resolved(
         flags: the same tables; None is what was not asked for.
         device: what the run will use.
         folder: where the run will be, which gives its model a name unless another is asked for.
+        resume: the run goes on, and needs the model no more that it started from.
 
     Raises:
         ValueError: a setting is unknown, of the wrong type or out of range.
@@ -43,7 +44,7 @@ def resolved(
             {} if file is None else settings.load(file),
             settings.absolute(_given(flags), Path()),
             on_cpu=find_device(device).type == "cpu",
-            shape_of=shape,
+            shape_of=None if resume else shape,
         )
         name = config.name or folder.resolve().name
         ModelId(fingerprint=bytes(FINGERPRINT_BYTES), name=name)  # archives must be able to say it

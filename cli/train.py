@@ -101,7 +101,7 @@ def train(
         if resume and not Path(out, CONFIG).is_file():
             raise MbzError(f"{out} is no run to resume (it has no {CONFIG})")
         file = config or (Path(out, CONFIG) if resume else None)
-        resolved = runs.resolved(file, flags, device, Path(out))
+        resolved = runs.resolved(file, flags, device, Path(out), resume=resume)
         if dry_run:
             ui.tell(runs.expected(resolved, device))
             return

@@ -10,7 +10,7 @@ import torch
 from mbz.training.config import RunConfig
 from mbz.training.data import Report
 from mbz.training.parallel import joined
-from mbz.training.run import enough_memory, read_data, starting_model
+from mbz.training.run import enough_memory, first_model, read_data
 from mbz.training.trainer import Trainer
 
 STEPS = 3
@@ -56,7 +56,7 @@ def estimate(config: RunConfig, *, device: str = "auto") -> Estimate:
     with enough_memory(config.train), joined(device) as (team, place):
         with team.together():
             batches, data = read_data(config, team, place)
-        trainer = Trainer(starting_model(config, place), batches, config.train, team)
+        trainer = Trainer(first_model(config, place), batches, config.train, team)
         trainer.warm_up()
         for step in range(STEPS + 1):
             if step == 1:

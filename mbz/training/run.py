@@ -9,10 +9,9 @@ What is exported is what did best on the bytes held out, or what came last if th
 """
 
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -43,7 +42,7 @@ class Progress:
         step: steps made.
         loss: bits per byte, mean over the last hundred steps.
         best: bits per byte of the best validation; None before the first.
-        rate: bytes a second since the program started.
+        rate: bytes a second, of this start of the program.
         fraction: of the run that lies behind, 0 to 1.
     """
 
@@ -109,8 +108,11 @@ def run(
             scribe = None
             if team.leads:
                 log = opened.enter_context(Record(folder, state.step, tensorboard=tensorboard))
-                scribe = _Scribe(config, folder, digest, log, on_progress)
-        trainer = Trainer(starting_model(config, place), batches, config.train, team)
+                scribe = _Scribe(config, folder, digest, log, on_progress, state.seconds)
+                scribe.write_config()
+            resumed = last is not None
+            model = first_model(replace(config, start=None) if resumed else config, place)
+        trainer = Trainer(model, batches, config.train, team)
         if last is not None:
             trainer.load({group: checkpoint.read(last, group) for group in GROUPS})
         finished = train(trainer, data.validation, state, scribe, should_stop=should_stop)
@@ -156,7 +158,7 @@ def read_data(
     return batches, data
 
 
-def starting_model(config: RunConfig, place: torch.device) -> Megabyte:
+def first_model(config: RunConfig, place: torch.device) -> Megabyte:
     """The model before the first step."""
     model = untrained(config.model, config.train.seed, place)
     if config.start is not None:
@@ -164,25 +166,24 @@ def starting_model(config: RunConfig, place: torch.device) -> Megabyte:
     return model
 
 
+@dataclass(slots=True)
 class _Scribe:
     """Writes down what the loop tells it, and passes it on to the callback."""
 
-    def __init__(
-        self,
-        config: RunConfig,
-        folder: Path,
-        digest: str,
-        log: Record,
-        on_progress: Callable[[Progress], None],
-    ) -> None:
-        self.config, self.folder, self.digest = config, folder, digest
-        self.log, self.on_progress = log, on_progress
-        self.started = time.monotonic()
-        self.bytes = 0
-        text = f"# The settings of this run, written by mbz train.\n{settings.dump(config)}"
-        partial = folder / f".{CONFIG}"
+    config: RunConfig
+    folder: Path
+    digest: str
+    log: Record
+    on_progress: Callable[[Progress], None]
+    seconds_before: float
+    bytes: int = 0
+
+    def write_config(self) -> None:
+        """Writes the settings, in place of those of a run that is resumed."""
+        text = f"# The settings of this run, written by mbz train.\n{settings.dump(self.config)}"
+        partial = self.folder / f".{CONFIG}"
         partial.write_text(text, encoding="utf-8")
-        partial.replace(folder / CONFIG)
+        partial.replace(self.folder / CONFIG)
 
     def stepped(self, state: State, measured: Mapping[str, float], fraction: float) -> None:
         self.log.add(state.step, state.seconds, **measured)
@@ -192,7 +193,7 @@ class _Scribe:
                 step=state.step,
                 loss=state.guard.loss.mean,
                 best=None if state.best is None else state.best["bits"],
-                rate=self.bytes / (time.monotonic() - self.started),
+                rate=self.bytes / max(state.seconds - self.seconds_before, 1e-9),
                 fraction=fraction,
             )
         )

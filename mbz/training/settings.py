@@ -78,7 +78,7 @@ def absolute(table: Table, folder: Path) -> dict[str, Any]:
 
 
 def resolve(
-    file: Table, flags: Table, *, on_cpu: bool, shape_of: Callable[[str], ModelConfig]
+    file: Table, flags: Table, *, on_cpu: bool, shape_of: Callable[[str], ModelConfig] | None
 ) -> RunConfig:
     """The configuration of a run.
 
@@ -86,7 +86,8 @@ def resolve(
         file: what `load` returned; empty for no file.
         flags: the same tables with what was asked for on the command line.
         on_cpu: training runs on a CPU, which the default sizes should suit.
-        shape_of: says what shape the model called `start` has.
+        shape_of: says what shape the model called `start` has; None believes the file, for a run
+            that goes on without that model.
 
     Raises:
         ValueError: a value is out of range, or nothing is named to train on.
@@ -106,7 +107,7 @@ def resolve(
         msg = "nothing to train on; name files or folders with --data or in the file of --config"
         raise ValueError(msg)
     return RunConfig(
-        model=_model(file, flags, None if start is None else shape_of(start)),
+        model=_model(file, flags, shape_of(start) if start and shape_of else None),
         train=TrainConfig(**_layered(*layers)),
         data=DataConfig(**data),
         name=flags.get("name", file.get("name")),

@@ -67,6 +67,7 @@ def test_a_model_to_start_from_gives_its_shape_and_lower_rates():
     with pytest.raises(ValueError, match="start from has another shape"):
         resolve(flags={"start": "some", "preset": "tiny"})
     assert resolve(flags={"start": "some", "preset": "small"}).model == PRESETS["small"]
+    assert resolve({"start": "gone", "preset": "tiny"}, shape_of=None).model == PRESETS["tiny"]
 
 
 @pytest.mark.parametrize("start", [None, "base_v2"])
