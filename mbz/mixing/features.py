@@ -1,0 +1,194 @@
+"""What is known of a lane before its next byte, as integers below 2**32 (docs/mixing.md, 4).
+
+A lane's row holds these features; `observe` renews it after each byte. Experts hash some of them.
+Features after `PUBLIC` are the observer's own notes.
+"""
+
+import numba
+import numpy as np
+
+function = numba.njit(cache=True)
+
+# Bytes back: the last, the one before ...; ORDERn: hash of the last n; EXPECTED: what the longest
+# match predicts, plus 256 times its length's class, 0 without a match.
+(
+    NOTHING, C1, C2, C3, C4, C5, C6, C7, C8,
+    ORDER2, ORDER3, ORDER4, ORDER5, ORDER6, ORDER7, ORDER8,
+    EXPECTED,
+    # Words: the letters since the last other byte, case folded; the words before; what divided
+    # them; the last bytes reduced to kinds of character.
+    WORD, WORD1, WORD2, WORD3, GAP, KINDS, SHAPE,
+    # Lines and fields: bytes above, column, number of the field, its beginning, that of the line.
+    COLUMN, ABOVE, ABOVE_NEXT, ABOVE_BEFORE, FIELD, FIELD_START, FIELD_ABOVE, LINE_START, INDENT,
+    # Brackets and tags that are open, and what was last closed or named.
+    NEST, TAG, KEY,
+    # What followed the last byte, or the last two, the times before.
+    AFTER1, AFTER2,
+    # Bytes of the records or rows before, at the same place and next to it.
+    ROW1, ROW2, ROW_NEXT, ROW_BEFORE, RESIDUE,
+    HIGHS, NUMBER,
+    PUBLIC,
+) = range(46)  # fmt: skip
+(LINE, LINE_BEFORE, DEPTH, DIGITS, FIELD_AT, LAST_KIND) = range(PUBLIC, PUBLIC + 6)
+STACK = PUBLIC + 6
+STACK_SIZE = 16
+WIDTH = STACK + STACK_SIZE
+
+MASK = 0xFFFFFFFF
+STEP = 0x2C1B3C6D  # odd, and below 2**31, so that a product with 32 bits fits in int64
+MIX = 0x61C88647
+
+# Kinds of character.
+(OTHER, LETTER, CAPITAL, DIGIT, SPACE, NEWLINE, HIGH, MARK) = range(8)
+
+
+def kind_table() -> np.ndarray:
+    """Kind of each byte, (256,) int64."""
+    kinds = np.full(256, MARK, np.int64)
+    kinds[:32] = OTHER
+    kinds[ord("a") : ord("z") + 1] = LETTER
+    kinds[ord("A") : ord("Z") + 1] = CAPITAL
+    kinds[ord("0") : ord("9") + 1] = DIGIT
+    kinds[[9, 32]] = SPACE
+    kinds[[10, 13]] = NEWLINE
+    kinds[128:] = HIGH
+    return kinds
+
+
+_KINDS = kind_table()
+
+
+@function
+def joined(h, value):
+    """Hash of a hash and one more value, both below 2**32."""
+    h = ((h ^ value) * STEP + 0x3C6EF372) & MASK
+    return h ^ (h >> 15)
+
+
+@function
+def observe(row, past, lane_start, position, after1, after2, stride):
+    """Renews a lane's row after the byte at `position`; all positions count in the block.
+
+    past: the block's bytes, known in this lane from `lane_start` to `position`. after1 (256,) and
+    after2 (65536,): what followed, shared by all lanes.
+    """
+    byte = np.int64(past[position])
+    before = row[C1]
+    after1[before] = (after1[before] << 8 | byte) & 0xFFFFFF
+    pair = row[C2] << 8 | before
+    after2[pair] = (after2[pair] << 8 | byte) & 0xFFFF
+    for k in range(C8, C1, -1):
+        row[k] = row[k - 1]
+    row[C1] = byte
+    h = byte + 1
+    for k in range(1, 8):
+        h = joined(h, row[C1 + k])
+        row[ORDER2 + k - 1] = h
+    row[AFTER1] = after1[byte]
+    row[AFTER2] = after2[before << 8 | byte]
+    row[HIGHS] = (row[HIGHS] << 3 | byte >> 5) & 0x3FFFFFFF
+
+    kind = _KINDS[byte]
+    _observe_words(row, byte, kind)
+    _observe_lines(row, past, lane_start, position, byte, kind)
+    _observe_nesting(row, byte, kind)
+    _observe_rows(row, past, lane_start, position, stride)
+
+
+@function
+def _observe_words(row, byte, kind):
+    if kind == LETTER or kind == CAPITAL or kind == HIGH:
+        if row[LAST_KIND] != LETTER:
+            row[WORD] = 0
+        folded = byte | 32 if kind == CAPITAL else byte
+        row[WORD] = joined(row[WORD], folded + 1)
+    else:
+        if row[LAST_KIND] == LETTER:
+            row[WORD3], row[WORD2], row[WORD1] = row[WORD2], row[WORD1], row[WORD]
+            row[WORD], row[GAP] = 0, 0
+        row[GAP] = joined(row[GAP], byte)
+    row[LAST_KIND] = LETTER if kind in (LETTER, CAPITAL, HIGH) else kind
+    row[KINDS] = (row[KINDS] << 3 | kind) & 0x3FFFFFFF
+    # Numbers and words shrink to their kind; marks stay as they are.
+    if kind == DIGIT:
+        row[DIGITS] = min(row[DIGITS] + 1, 15)
+        row[NUMBER] = joined(row[NUMBER], byte)
+    else:
+        row[DIGITS] = 0
+        row[NUMBER] = byte
+    token = kind if kind in (LETTER, CAPITAL, HIGH, DIGIT) else byte
+    if token != (row[SHAPE] & 255):
+        row[SHAPE] = (row[SHAPE] << 8 | token) & MASK
+
+
+@function
+def _observe_lines(row, past, lane_start, position, byte, kind):
+    if byte == 10:
+        row[LINE_BEFORE], row[LINE] = row[LINE], position + 1
+        row[COLUMN], row[FIELD], row[FIELD_START], row[FIELD_AT] = 0, 0, 0, 0
+        row[LINE_START], row[INDENT] = 0, 0
+    else:
+        row[COLUMN] += 1
+        if byte in (44, 9, 59, 124, 32, 58, 61, 34, 62, 60):
+            row[FIELD] += 1
+            row[FIELD_START] = byte
+            row[FIELD_AT] = 0
+        else:
+            row[FIELD_AT] += 1
+            if row[FIELD_AT] <= 4:
+                row[FIELD_START] = joined(row[FIELD_START], byte)
+        if row[COLUMN] <= 4:
+            row[LINE_START] = joined(row[LINE_START], byte)
+        if kind == SPACE and row[INDENT] == row[COLUMN] - 1:
+            row[INDENT] = row[COLUMN]
+    row[ABOVE], row[ABOVE_NEXT], row[ABOVE_BEFORE] = 0, 0, 0
+    above = row[LINE_BEFORE] + row[COLUMN]
+    if row[LINE] > row[LINE_BEFORE] and above < row[LINE]:
+        row[ABOVE] = np.int64(past[above])
+        if above + 1 < row[LINE]:
+            row[ABOVE_NEXT] = np.int64(past[above + 1])
+        if above > lane_start:
+            row[ABOVE_BEFORE] = np.int64(past[above - 1])
+
+
+@function
+def _observe_nesting(row, byte, kind):
+    depth = row[DEPTH]
+    closes = 0
+    if byte in (40, 91, 123, 60):  # ( [ { <
+        row[STACK + depth % STACK_SIZE] = joined(row[KEY], byte) if byte != 60 else byte
+        row[DEPTH] = min(depth + 1, 1 << 20)
+    elif byte == 41 or byte == 93 or byte == 125 or byte == 62:  # ) ] } >
+        closes = 1
+    if closes and depth > 0:
+        row[DEPTH] = depth - 1
+    depth = row[DEPTH]
+    row[NEST] = depth & 255
+    for k in range(1, 3):
+        if depth >= k:
+            row[NEST] = joined(row[NEST], row[STACK + (depth - k) % STACK_SIZE])
+    # The last name before one of these marks: an XML tag, a JSON key, a variable.
+    if byte == 60:
+        row[TAG] = 1
+    elif row[TAG] & 1:
+        if kind in (SPACE, NEWLINE) or byte == 62:
+            row[TAG] &= MASK - 1
+        else:
+            row[TAG] = joined(row[TAG], byte) | 1
+    if byte == 58 or byte == 61:
+        row[KEY] = row[WORD1] if row[LAST_KIND] != LETTER else row[WORD]
+
+
+@function
+def _observe_rows(row, past, lane_start, position, stride):
+    here = position + 1
+    row[RESIDUE] = (here - lane_start) % stride
+    row[ROW1], row[ROW2], row[ROW_NEXT], row[ROW_BEFORE] = 0, 0, 0, 0
+    if here - stride >= lane_start:
+        row[ROW1] = np.int64(past[here - stride])
+        if stride > 1:
+            row[ROW_NEXT] = np.int64(past[here - stride + 1])
+    if here - 2 * stride >= lane_start:
+        row[ROW2] = np.int64(past[here - 2 * stride])
+    if here - stride - 1 >= lane_start:
+        row[ROW_BEFORE] = np.int64(past[here - stride - 1])

@@ -1,0 +1,310 @@
+"""Predictions of the next bit of every lane, and what is learnt from it (docs/mixing.md, 5).
+
+This source is the definition: numba compiles it, and without numba it runs as it stands. All
+numbers are integers that stay inside their types, so that both are the same, everywhere. Types
+narrower than int64 are widened before arithmetic.
+"""
+
+import numba
+import numpy as np
+
+from mbz.mixing import features as f
+from mbz.mixing.matches import find_matches, follow_matches, match_inputs, learn_matches
+from mbz.mixing.memory import (
+    BUCKETS, COUNTS, EXPERT_INPUTS, FINAL_SELECTORS, MATCH_BYTES, MATCH_INPUTS, SELECTORS,
+)
+from mbz.mixing.learn import adapted, chance, logit, squashed, refine
+
+function = numba.njit(cache=True)
+kernel = numba.njit(cache=True)
+
+NUM_SETS = len(SELECTORS)
+NUM_FINAL = len(FINAL_SELECTORS)
+NUM_MATCHES = len(MATCH_BYTES)
+OFFSETS = tuple(sum(SELECTORS[:n]) for n in range(NUM_SETS))
+NETWORK, STRIDE, RATE, STEPS = range(4)
+RUN_LIMIT, STATE_LIMIT, SLOT_LIMIT = 255, 255, 400
+COUNT_LIMIT = 60
+FINAL_RATE = 8
+
+
+@kernel
+def begin(m, t, lanes):
+    """Before the byte at step t of the first `lanes` lanes: contexts, matches, network."""
+    for lane in range(lanes):
+        row = m.rows[lane]
+        find_matches(m, lane, t)
+        row[f.NOTHING] = 0
+        for e in range(m.recipes.shape[0]):
+            h = m.recipes[e, 0]
+            for k in range(1, m.recipes.shape[1]):
+                feature = m.recipes[e, k]
+                if feature:
+                    h = f.joined(h, row[feature])
+            m.hashes[lane, e] = h
+        m.partial[lane] = 1
+        if m.options[NETWORK]:
+            _begin_network(m, lane)
+        _find_buckets(m, lane, 0)
+
+
+@function
+def _begin_network(m, lane):
+    best, most = 0, 0
+    for v in range(256):
+        share = np.int64(m.counts[lane, v + 1]) - np.int64(m.counts[lane, v])
+        if share > most:
+            best, most = v, share
+    m.network[lane, 0] = best
+    m.network[lane, 1] = min(most >> 20, 15)
+
+
+@function
+def _find_buckets(m, lane, nibble):
+    """Points each expert to the bucket of its context and, in a byte's second half, first half."""
+    num_buckets = m.slots.size >> 4
+    for e in range(m.at.shape[1]):
+        h = m.hashes[lane, e]
+        if nibble:
+            h = f.joined(h, m.partial[lane])
+        z = (h * f.MIX) & 0x3FFFFFFFFFFFFFFF
+        check = (z >> 4) & 0xFFFF
+        first = (z >> 20) & (num_buckets - 1)
+        best, least = 0, 1 << 62
+        for k in range(3):
+            at = (first ^ k) << 4
+            word = np.int64(m.slots[at])
+            if word >> 16 == check:
+                best = at
+                least = -1
+                break
+            use = (np.int64(m.slots[at + 1]) >> 8) & 63
+            if use < least:
+                best, least = at, use
+        if least >= 0:
+            m.slots[best] = np.uint32(check << 16)
+            for k in range(1, 16):
+                m.slots[best + k] = np.uint32(1 << 31)
+        m.at[lane, e] = best
+
+
+@kernel
+def predict(m, bit, lanes, p):
+    """Probability of a one in bit `bit` (0 comes first) of each lane, into p (lanes,) int32."""
+    for lane in range(lanes):
+        partial = m.partial[lane]
+        x = m.inputs[lane]
+        seen = _expert_inputs(m, lane, bit, partial, x)
+        k = m.at.shape[1] * EXPERT_INPUTS
+        expected = match_inputs(m, lane, bit, partial, x, k)
+        k += NUM_MATCHES * MATCH_INPUTS
+        sure = 0
+        if m.options[NETWORK]:
+            sure = _network_inputs(m, lane, bit, partial, x, k)
+            k += 3
+        x[k] = 256
+        _select(m, lane, bit, partial, seen, expected, sure)
+        p[lane] = _mix(m, lane, bit, partial, expected)
+
+
+@function
+def _expert_inputs(m, lane, bit, partial, x):
+    """Inputs of all experts; returns how many know their context."""
+    seen = 0
+    node = partial if bit < 4 else (partial & ((1 << (bit - 4)) - 1)) | (1 << (bit - 4))
+    for e in range(m.at.shape[1]):
+        slot = np.int64(m.slots[m.at[lane, e] + node])
+        state, count, p = slot & 255, (slot >> 8) & 63, slot >> 14
+        k = e * EXPERT_INPUTS
+        if state:
+            seen += 1
+            q = chance(m.state_chance[e, bit << 8 | state])
+            x[k] = logit(m, q)
+            x[k + 1] = (q - 32768) >> 5
+            st = logit(m, p >> 2)
+            key = count * BUCKETS + (st + 2880 + 90) // 180
+            m.slot_key[lane, e] = key
+            q = chance(m.slot_chance[e, count, key - count * BUCKETS])
+            x[k + 2] = logit(m, q)
+        else:
+            x[k], x[k + 1], x[k + 2] = 0, 0, 0
+            m.slot_key[lane, e] = -1
+        x[k + 3] = 0
+        m.run_key[lane, e] = -1
+    return seen
+
+
+@function
+def _network_inputs(m, lane, bit, partial, x, k):
+    """Inputs of the network; returns how sure it is of the bit, 0 to 7."""
+    low = (partial << (8 - bit)) & 255
+    half = 1 << (7 - bit)
+    zero = np.int64(m.counts[lane, low + half]) - np.int64(m.counts[lane, low]) + half
+    one = np.int64(m.counts[lane, low + 2 * half]) - np.int64(m.counts[lane, low + half]) + half
+    p = min(max((one << 16) // (zero + one), 1), 65535)
+    st = logit(m, p)
+    x[k] = st
+    x[k + 1] = (p - 32768) >> 4
+    key = ((bit << 8) | partial) * BUCKETS + (st + 2880 + 90) // 180
+    m.network[lane, 2] = key
+    x[k + 2] = logit(m, chance(m.network_chance[key]))
+    return min(abs(st) >> 8, 7)
+
+
+@function
+def _select(m, lane, bit, partial, seen, expected, sure):
+    """Rows of the weight sets. expected: 2 * length class + bit of the longest match, or 0."""
+    row = m.rows[lane]
+    chosen = m.chosen[lane]
+    agree = (m.network[lane, 0] | 256) >> (8 - bit) == partial
+    share = m.network[lane, 1] if agree else 0
+    best = ((m.network[lane, 0] >> (7 - bit)) & 1) if agree else 0
+    tier = min(seen * 8 // max(m.at.shape[1], 1), 7)
+    length = expected >> 1
+    chosen[0] = OFFSETS[0] + (min(length, 3) << 8 | partial)
+    chosen[1] = OFFSETS[1] + (min(length, 15) << 4 | share)
+    chosen[2] = OFFSETS[2] + (row[f.C1] << 3 | bit)
+    chosen[3] = OFFSETS[3] + (row[f.C2] << 3 | tier)
+    chosen[4] = OFFSETS[4] + (bit << 6 | tier << 3 | sure)
+    chosen[5] = OFFSETS[5] + (bit << 9 | (row[f.KINDS] & 511))
+    chosen[6] = OFFSETS[6] + (min(length, 1) << 9 | (expected & 1) << 8 | (row[f.EXPECTED] & 255))
+    chosen[7] = OFFSETS[7] + (min(row[f.FIELD_AT], 7) << 6 | min(row[f.FIELD], 7) << 3 | bit)
+    m.final_chosen[lane, 0] = partial
+    m.final_chosen[lane, 1] = 256 + (min(length, 15) << 4 | sure << 1 | best)
+
+
+@function
+def _mix(m, lane, bit, partial, expected):
+    x = m.inputs[lane]
+    width = x.size
+    final = np.int64(0)
+    for s in range(NUM_SETS):
+        w = m.weights[m.chosen[lane, s]]
+        total = np.int32(0)
+        for k in range(width):
+            total = np.int32(total + np.int32(np.int32(w[k] * x[k]) >> 8))
+        st = min(max(np.int64(total) >> 8, -2880), 2880)
+        m.outputs[lane, s, 0] = squashed(m, st)
+        m.outputs[lane, s, 1] = st
+    for s in range(NUM_FINAL):
+        total64 = np.int64(0)
+        w = m.final_weights[m.final_chosen[lane, s]]
+        for k in range(NUM_SETS):
+            total64 += np.int64(w[k]) * np.int64(m.outputs[lane, k, 1])
+        st = min(max(total64 >> 16, -2880), 2880)
+        m.final_outputs[lane, s] = squashed(m, st)
+        final += st
+    final = final >> 1
+    row = m.rows[lane]
+    base = np.int64(squashed(m, final))
+    a = m.refined_at[lane]
+    a0 = partial | min(expected, 31) << 8
+    a1 = partial | row[f.C1] << 8
+    a2 = f.joined(f.joined(row[f.C1] << 8 | row[f.C2], row[f.C3]), partial) & 0xFFFF
+    a3 = partial | (row[f.EXPECTED] & 255 if not m.options[NETWORK] else m.network[lane, 0]) << 8
+    total64 = 2 * base
+    for k, context in ((0, a0), (1, a1), (2, a2), (3, a3)):
+        a[k], q = refine(m, k, context, final)
+        total64 += q * (1 if k < 2 else 2)
+    return min(max((total64 + 4) >> 3, 1), 65535)
+
+
+@kernel
+def update(m, t, bit, lanes, bits):
+    """Learns the bits (lanes,) int64 that came in each lane; after the last, the bytes."""
+    for lane in range(lanes):
+        y = np.int64(bits[lane])
+        _learn_weights(m, lane, y)
+        _learn_experts(m, lane, bit, m.partial[lane], y)
+        learn_matches(m, lane, y)
+        if m.options[NETWORK]:
+            key = m.network[lane, 2]
+            m.network_chance[key] = adapted(m, m.network_chance[key], y, 255)
+        partial = m.partial[lane] << 1 | y
+        m.partial[lane] = partial
+        if bit == 3:
+            _find_buckets(m, lane, 1)
+        if bit == 7:
+            position = m.starts[lane] + t
+            m.past[position] = partial & 255
+            f.observe(
+                m.rows[lane], m.past, m.starts[lane], position, m.after1, m.after2,
+                m.options[STRIDE],
+            )  # fmt: skip
+    if bit == 7:
+        for lane in range(lanes):
+            follow_matches(m, lane, t)
+
+
+@function
+def _learn_weights(m, lane, y):
+    x = m.inputs[lane]
+    target = y << 16
+    for s in range(NUM_FINAL):
+        error = (target - np.int64(m.final_outputs[lane, s])) * FINAL_RATE
+        w = m.final_weights[m.final_chosen[lane, s]]
+        for k in range(NUM_SETS):
+            step = (np.int64(m.outputs[lane, k, 1]) * error + (1 << 19)) >> 20
+            w[k] = min(max(np.int64(w[k]) + step, -(1 << 19)), 1 << 19)
+    rate = m.options[RATE]
+    for s in range(NUM_SETS):
+        error = np.int32(((target - np.int64(m.outputs[lane, s, 0])) * rate) >> 8)
+        w = m.weights[m.chosen[lane, s]]
+        for k in range(x.size):
+            step = np.int32(np.int32(np.int32(x[k] * error) + np.int32(32768)) >> 16)
+            w[k] = min(max(np.int32(w[k] + step), np.int32(-524288)), np.int32(524287))
+    for k in range(4):
+        at = m.refined_at[lane, k]
+        q = np.int64(m.refined[k, at])
+        m.refined[k, at] = min(max(q + (((target - q) * 5 + 128) >> 8), 1), 65535)
+
+
+@function
+def _learn_experts(m, lane, bit, partial, y):
+    node = partial if bit < 4 else (partial & ((1 << (bit - 4)) - 1)) | (1 << (bit - 4))
+    for e in range(m.at.shape[1]):
+        at = m.at[lane, e] + node
+        slot = np.int64(m.slots[at])
+        state, count, p = slot & 255, (slot >> 8) & 63, slot >> 14
+        if state:
+            key = bit << 8 | state
+            m.state_chance[e, key] = adapted(m, m.state_chance[e, key], y, STATE_LIMIT)
+            c = m.slot_key[lane, e] // BUCKETS
+            b = m.slot_key[lane, e] - c * BUCKETS
+            m.slot_chance[e, c, b] = adapted(m, m.slot_chance[e, c, b], y, SLOT_LIMIT)
+        state = np.int64(m.next_state[state, y])
+        p += (((y << 18) - p) * np.int64(m.rates[count])) >> 16
+        p = min(max(p, 4), (1 << 18) - 4)
+        count = min(count + 1, COUNT_LIMIT)
+        m.slots[at] = np.uint32(p << 14 | count << 8 | state)
+
+
+@kernel
+def code(m, first, last, lanes_long, length_short, data, counts, p):
+    """Predicts all bits of the bytes that are known: steps first .. last - 1, all lanes.
+
+    data: (steps, L) uint8; counts: (steps, L, 256) uint32 or none (0, 0, 0); p: (steps, 8, L)
+    int32, filled. Only the first lanes_long lanes have steps from length_short on.
+    """
+    all_lanes = m.starts.size - 1
+    bits = np.zeros(all_lanes, np.int64)
+    for t in range(first, last):
+        lanes = all_lanes if t < length_short else lanes_long
+        if m.options[NETWORK]:
+            load_counts(m, lanes, counts[t - first])
+        begin(m, t, lanes)
+        for bit in range(8):
+            predict(m, bit, lanes, p[t - first, bit])
+            for lane in range(lanes):
+                bits[lane] = (np.int64(data[t - first, lane]) >> (7 - bit)) & 1
+            update(m, t, bit, lanes, bits)
+
+
+@kernel
+def load_counts(m, lanes, counts):
+    """Takes the network's counts (lanes, 256) of the next bytes."""
+    for lane in range(lanes):
+        total = np.int64(0)
+        for v in range(256):
+            total += np.int64(counts[lane, v])
+            m.counts[lane, v + 1] = total

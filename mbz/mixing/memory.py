@@ -1,0 +1,158 @@
+"""All that the mixing coder of a block remembers, as arrays (docs/mixing.md, 3).
+
+Shapes: L lanes, E experts, M match models, K inputs of a mixer (a multiple of 16, the rest zero),
+S weight sets, F features.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbz.mixing import features as f
+from mbz.mixing import tables
+from mbz.mixing.experts import recipes
+
+MATCH_BYTES = (24, 12, 6, 4)
+"""Least bytes that each match model wants alike; the first that has a match gives EXPECTED."""
+
+EXPERT_INPUTS = 4
+MATCH_INPUTS = 2
+NETWORK_INPUTS = 3
+
+SELECTORS = (256 * 4, 16 * 16, 256 * 8, 256 * 8, 8 * 64, 8 * 512, 256 * 4, 64 * 8)
+"""Weight rows of each weight set of the first layer; `_select` in kernel.py says what of."""
+
+FINAL_SELECTORS = (256, 16 * 16)
+"""Weight rows of each weight set of the second layer."""
+
+BUCKETS = 33  # of a logit, in calibrations
+COUNTS = 64  # of a slot
+
+_I32, _I64 = NDArray[np.int32], NDArray[np.int64]
+
+
+class Memory(NamedTuple):
+    """See `open_memory`. Adaptive probabilities are 20 bits << 10 | times adapted."""
+
+    squash: _I32
+    stretch: NDArray[np.int16]
+    next_state: NDArray[np.uint8]
+    rates: _I32
+    recipes: _I64  # (E, 7)
+    options: _I64  # see OPTIONS
+    past: NDArray[np.uint8]  # the block's bytes
+    starts: _I64  # (L + 1,) positions of the lanes in it
+    rows: _I64  # (L, F) features
+    after1: _I64  # (256,) bytes seen after a byte
+    after2: _I64  # (65536,) and after two
+    slots: NDArray[np.uint32]  # (buckets * 16,)
+    hashes: _I64  # (L, E)
+    at: _I64  # (L, E) bucket in use, by its first slot
+    state_chance: _I32  # (E, 2048) adaptive, by position in the byte and state
+    slot_chance: _I32  # (E, COUNTS, BUCKETS) adaptive
+    slot_key: _I64  # (L, E) entry of slot_chance in use, -1 for none
+    run_chance: _I32  # (E, 512) adaptive
+    run_key: _I64  # (L, E) entry in use times 2, plus the bit; -1 for none
+    match_heads: _I32  # (M, 2**bits) position after the last bytes of that hash, 0 for none
+    match_chance: _I32  # (M, 1024) adaptive
+    matches: _I64  # (L, M, 5): position, its lane, length, hits and misses, entry in use
+    counts: NDArray[np.uint32]  # (L, 257) running sums of the network's counts of the next byte
+    network: _I64  # (L, 4): likeliest byte, its share in 1/16, entry of network_chance in use
+    network_chance: _I32  # (8 * 256 * BUCKETS,) adaptive
+    inputs: _I32  # (L, K) logits
+    weights: _I32  # (rows of SELECTORS, K) in 1/65536
+    chosen: _I64  # (L, S)
+    outputs: _I32  # (L, S, 2) probability and logit
+    final_weights: _I32  # (rows of FINAL_SELECTORS, 16)
+    final_chosen: _I64  # (L, 4)
+    final_outputs: _I32  # (L, 2)
+    refined: _I32  # (4, 65536 * BUCKETS) probabilities in 1/65536
+    refined_at: _I64  # (L, 4)
+    partial: _I64  # (L,) bits of the byte so far, after a one
+
+
+OPTIONS = ("network", "stride", "rate", "steps")
+
+
+def open_memory(
+    use: str, lengths: list[int], *, network: bool, stride: int = 4, slot_bits: int = 0
+) -> Memory:
+    """The memory before the first byte of a block.
+
+    Args:
+        use: set of experts, one of `experts.SETS`.
+        lengths: bytes of the lanes; consecutive pieces of the block, the longer ones first.
+        network: whether counts of a network will be given.
+        stride: bytes of a record or row of the block, >= 1.
+        slot_bits: log2 of the number of buckets; 0 chooses it from the block size.
+    """
+    size, lanes = sum(lengths), len(lengths)
+    chosen = recipes(use)
+    experts, models = len(chosen), len(MATCH_BYTES)
+    num_inputs = (
+        experts * EXPERT_INPUTS + models * MATCH_INPUTS + NETWORK_INPUTS * network + 1
+    )
+    width = -(-num_inputs // 16) * 16
+    slot_bits = slot_bits or min(max((size * experts).bit_length(), 12), 22)
+    rows = np.zeros((lanes, f.WIDTH), np.int64)
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    rows[:, f.LINE] = rows[:, f.LINE_BEFORE] = starts[:-1]
+    middles = np.arange(BUCKETS) * (2 * tables.LIMIT // (BUCKETS - 1))
+    ramp = tables.squash_table()[middles]
+    options: dict[str, Any] = {"network": network, "stride": stride, "rate": 30, "steps": 0}
+
+    def full(shape: tuple[int, ...], value: int) -> _I32:
+        return np.full(shape, value, np.int32)
+
+    states = np.tile(_adaptive(tables.state_chance_table()), (experts, 8))
+    known = np.tile(_adaptive(ramp), (experts, COUNTS, 1))
+    return Memory(
+        squash=tables.squash_table(),
+        stretch=tables.stretch_table(),
+        next_state=tables.next_state_table(),
+        rates=tables.rate_table(),
+        recipes=chosen,
+        options=np.array([options[name] for name in OPTIONS], np.int64),
+        past=np.zeros(size + 1, np.uint8),
+        starts=starts,
+        rows=rows,
+        after1=np.zeros(256, np.int64),
+        after2=np.zeros(65536, np.int64),
+        slots=np.zeros(16 << slot_bits, np.uint32),
+        hashes=np.zeros((lanes, experts), np.int64),
+        at=np.zeros((lanes, experts), np.int64),
+        state_chance=states,
+        slot_chance=known,
+        slot_key=np.zeros((lanes, experts), np.int64),
+        run_chance=_adaptive(full((experts, 512), 49152)),
+        run_key=np.zeros((lanes, experts), np.int64),
+        match_heads=full((models, 1 << min(max(size.bit_length(), 10), 20)), 0),
+        match_chance=_adaptive(full((models, 1024), 49152)),
+        matches=np.zeros((lanes, models, 5), np.int64),
+        counts=np.zeros((lanes, 257), np.uint32),
+        network=np.zeros((lanes, 4), np.int64),
+        network_chance=_adaptive(np.tile(ramp, 8 * 256)),
+        inputs=np.zeros((lanes, width), np.int32),
+        weights=_first_weights(experts, width, network=network),
+        chosen=np.zeros((lanes, len(SELECTORS)), np.int64),
+        outputs=np.zeros((lanes, len(SELECTORS), 2), np.int32),
+        final_weights=full((sum(FINAL_SELECTORS), 16), 65536 // len(SELECTORS)),
+        final_chosen=np.zeros((lanes, 4), np.int64),
+        final_outputs=np.zeros((lanes, 2), np.int32),
+        refined=np.tile(ramp, (4, 65536)),
+        refined_at=np.zeros((lanes, 4), np.int64),
+        partial=np.ones(lanes, np.int64),
+    )
+
+
+def _adaptive(chance: _I32) -> _I32:
+    return (chance << 4) << 10
+
+
+def _first_weights(experts: int, width: int, *, network: bool) -> _I32:
+    weights = np.zeros((sum(SELECTORS), width), np.int32)
+    weights[:, : experts * EXPERT_INPUTS] = 65536 // experts
+    if network:
+        weights[:, experts * EXPERT_INPUTS + len(MATCH_BYTES) * MATCH_INPUTS] = 40000
+    return weights
