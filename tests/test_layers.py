@@ -20,7 +20,11 @@ HEAVY = {
 }
 BACKENDS = {
     "torch": ["mbz/exact/torch_*.py"],
-    "numba": ["mbz/exact/kernels.py", "mbz/exact/torch_open.py"],
+    "numba": [
+        "mbz/exact/kernels.py",
+        "mbz/exact/torch_open.py",
+        "mbz/mixing/compiled.py",
+    ],
     "constriction": [],
 }
 # Modules of mbz that each module of mbz may import ("exact" and "training" are folders). Those not
@@ -34,6 +38,7 @@ ALLOWED = {
     "codec": {"errors", "container", "coder", "payload", "exact"},  # is given its models
     "weights": {"errors", "config"},
     "exact": {"errors", "config", "weights", "exact"},
+    "mixing": {"errors", "mixing"},
     "sample": {"exact"},
     "zoo": {"errors", "weights"},
     "layers": {"exact", "triton_layers", "triton_attention"},

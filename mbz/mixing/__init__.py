@@ -1,1 +1,112 @@
-"""Mixing."""
+"""Mixing: adaptive experts, and a network if there is one, agree on each next bit.
+
+`docs/mixing.md` is the specification. Nothing here uses floats or depends on the machine. The first
+use on a machine compiles for about half a minute (numba keeps the result).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbz.mixing import kernel
+from mbz.mixing.experts import SETS
+from mbz.mixing.memory import Memory, open_memory
+
+__all__ = ["SETS", "Mixer"]
+
+_NO_COUNTS = np.zeros((0, 0, 0), np.uint32)
+
+
+class Mixer:
+    """Chances of the bits of one block, cut into L lanes that advance together and share memory.
+
+    A chance is the probability of a one in 1/65536, from 1 to 65535, as int32. Bits come with the
+    most significant first. Lanes are consecutive pieces of the block; shorter ones, by one byte,
+    come last and have no part in the last step.
+
+    Encoding calls `score`. Decoding calls, for every byte, `begin`, then `push` with each of the
+    first seven bits, then `finish` with the eighth; the chances are equal bit for bit.
+    """
+
+    def __init__(
+        self, size: int, lanes: int = 1, *, use: str = "rich", network: bool = False,
+        stride: int = 4,
+    ) -> None:  # fmt: skip
+        """Starts a block.
+
+        Args:
+            size: bytes of the block, at least one a lane.
+            lanes: number of lanes, >= 1.
+            use: set of experts, one of `SETS`.
+            network: whether a network's counts will be given.
+            stride: bytes of a record or of a row of pixels in the block, >= 1.
+
+        Raises:
+            ValueError: there is no such set, or a number is out of its range.
+        """
+        if not 1 <= lanes <= size:
+            raise ValueError(f"a block of {size} bytes cannot have {lanes} lanes")
+        if stride < 1:
+            raise ValueError(f"records of {stride} bytes: give at least 1")
+        shorter, longer = divmod(size, lanes)
+        lengths = [shorter + 1] * longer + [shorter] * (lanes - longer)
+        self.steps = lengths[0]
+        """Bytes of the longest lane."""
+        self._memory: Memory = open_memory(use, lengths, network=network, stride=stride)
+        self._network = network
+        self._lanes_T = np.full(self.steps, lanes, np.int64)
+        if longer:
+            self._lanes_T[-1] = longer
+        self._t = 0
+        self._bit = 0
+
+    def active(self) -> int:
+        """The number of lanes, the first ones, that have a byte at this step."""
+        return int(self._lanes_T[self._t])
+
+    def score(
+        self, symbols_TL: NDArray[np.uint8], counts_TLV: NDArray[np.uint32] | None = None
+    ) -> NDArray[np.int32]:
+        """Chances of all bits of T known steps, (T, 8, L); 0 where a lane has no byte.
+
+        Args:
+            symbols_TL: the bytes; what lanes without a byte hold is ignored.
+            counts_TLV: with a network, its counts, which sum to 2**24 - 256.
+        """
+        steps, lanes = symbols_TL.shape
+        bits_T8L = (symbols_TL[:, None, :] >> np.arange(7, -1, -1)[:, None]) & 1
+        chances = np.zeros((steps, 8, lanes), np.int32)
+        kernel.code(
+            self._memory, self._t, self._lanes_T[self._t : self._t + steps],
+            np.ascontiguousarray(bits_T8L, np.int64), self._counts(counts_TLV), chances,
+        )  # fmt: skip
+        self._t += steps
+        return chances
+
+    def begin(self, counts_LV: NDArray[np.uint32] | None = None) -> NDArray[np.int32]:
+        """Chances of the first bit of the next byte, (active lanes,)."""
+        lanes = self.active()
+        if self._network:
+            kernel.load_counts(self._memory, lanes, self._counts(counts_LV))
+        kernel.begin(self._memory, self._t, lanes)
+        chances = np.empty(lanes, np.int32)
+        kernel.predict(self._memory, 0, lanes, chances)
+        return chances
+
+    def push(self, bits_L: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Takes a bit of each active lane and returns the chances of the next bit."""
+        assert self._bit < 7
+        chances = np.empty(bits_L.size, np.int32)
+        kernel.advance(self._memory, self._t, self._bit, bits_L.size, bits_L, chances)
+        self._bit += 1
+        return chances
+
+    def finish(self, bits_L: NDArray[np.int64]) -> None:
+        """Takes the last bit of the byte of each active lane."""
+        assert self._bit == 7
+        kernel.update(self._memory, self._t, 7, bits_L.size, bits_L)
+        self._t += 1
+        self._bit = 0
+
+    def _counts(self, counts: NDArray[np.uint32] | None) -> NDArray[np.uint32]:
+        assert (counts is not None) == self._network
+        return _NO_COUNTS if counts is None else counts

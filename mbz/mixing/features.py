@@ -4,10 +4,10 @@ A lane's row holds these features; `observe` renews it after each byte. Experts 
 Features after `PUBLIC` are the observer's own notes.
 """
 
-import numba
 import numpy as np
+from numpy.typing import NDArray
 
-function = numba.njit(cache=True)
+from mbz.mixing.compiled import function
 
 # Bytes back: the last, the one before ...; ORDERn: hash of the last n; EXPECTED: what the longest
 # match predicts, plus 256 times its length's class, 0 without a match.
@@ -42,7 +42,7 @@ MIX = 0x61C88647
 (OTHER, LETTER, CAPITAL, DIGIT, SPACE, NEWLINE, HIGH, MARK) = range(8)
 
 
-def kind_table() -> np.ndarray:
+def _kind_table() -> NDArray[np.int64]:
     """Kind of each byte, (256,) int64."""
     kinds = np.full(256, MARK, np.int64)
     kinds[:32] = OTHER
@@ -55,7 +55,7 @@ def kind_table() -> np.ndarray:
     return kinds
 
 
-_KINDS = kind_table()
+_KINDS = _kind_table()
 
 
 @function
@@ -97,7 +97,7 @@ def observe(row, past, lane_start, position, after1, after2, stride):
 
 @function
 def _observe_words(row, byte, kind):
-    if kind == LETTER or kind == CAPITAL or kind == HIGH:
+    if kind in (LETTER, CAPITAL, HIGH):
         if row[LAST_KIND] != LETTER:
             row[WORD] = 0
         folded = byte | 32 if kind == CAPITAL else byte
@@ -158,7 +158,7 @@ def _observe_nesting(row, byte, kind):
     if byte in (40, 91, 123, 60):  # ( [ { <
         row[STACK + depth % STACK_SIZE] = joined(row[KEY], byte) if byte != 60 else byte
         row[DEPTH] = min(depth + 1, 1 << 20)
-    elif byte == 41 or byte == 93 or byte == 125 or byte == 62:  # ) ] } >
+    elif byte in (41, 93, 125, 62):  # ) ] } >
         closes = 1
     if closes and depth > 0:
         row[DEPTH] = depth - 1
@@ -175,7 +175,7 @@ def _observe_nesting(row, byte, kind):
             row[TAG] &= MASK - 1
         else:
             row[TAG] = joined(row[TAG], byte) | 1
-    if byte == 58 or byte == 61:
+    if byte in (58, 61):
         row[KEY] = row[WORD1] if row[LAST_KIND] != LETTER else row[WORD]
 
 

@@ -5,30 +5,32 @@ numbers are integers that stay inside their types, so that both are the same, ev
 narrower than int64 are widened before arithmetic.
 """
 
-import numba
 import numpy as np
 
 from mbz.mixing import features as f
-from mbz.mixing.matches import find_matches, follow_matches, match_inputs, learn_matches
+from mbz.mixing.compiled import function
+from mbz.mixing.learn import adapted, chance, logit, refine, squashed
+from mbz.mixing.matches import find_matches, follow_matches, learn_matches, match_inputs
 from mbz.mixing.memory import (
-    BUCKETS, COUNTS, EXPERT_INPUTS, FINAL_SELECTORS, MATCH_BYTES, MATCH_INPUTS, SELECTORS,
+    BUCKETS,
+    EXPERT_INPUTS,
+    FINAL_SELECTORS,
+    MATCH_BYTES,
+    MATCH_INPUTS,
+    SELECTORS,
 )
-from mbz.mixing.learn import adapted, chance, logit, squashed, refine
-
-function = numba.njit(cache=True)
-kernel = numba.njit(cache=True)
 
 NUM_SETS = len(SELECTORS)
 NUM_FINAL = len(FINAL_SELECTORS)
 NUM_MATCHES = len(MATCH_BYTES)
 OFFSETS = tuple(sum(SELECTORS[:n]) for n in range(NUM_SETS))
-NETWORK, STRIDE, RATE, STEPS = range(4)
+NETWORK, STRIDE, RATE, INPUTS = range(4)
 RUN_LIMIT, STATE_LIMIT, SLOT_LIMIT = 255, 255, 400
 COUNT_LIMIT = 60
 FINAL_RATE = 8
 
 
-@kernel
+@function
 def begin(m, t, lanes):
     """Before the byte at step t of the first `lanes` lanes: contexts, matches, network."""
     for lane in range(lanes):
@@ -67,9 +69,9 @@ def _find_buckets(m, lane, nibble):
         h = m.hashes[lane, e]
         if nibble:
             h = f.joined(h, m.partial[lane])
-        z = (h * f.MIX) & 0x3FFFFFFFFFFFFFFF
-        check = (z >> 4) & 0xFFFF
-        first = (z >> 20) & (num_buckets - 1)
+        z = h * f.MIX  # below 2**63
+        check = (z >> 22) & 0xFFFF
+        first = (z >> 40) & (num_buckets - 1)
         best, least = 0, 1 << 62
         for k in range(3):
             at = (first ^ k) << 4
@@ -86,16 +88,19 @@ def _find_buckets(m, lane, nibble):
             for k in range(1, 16):
                 m.slots[best + k] = np.uint32(1 << 31)
         m.at[lane, e] = best
+        if nibble == 0:
+            m.runs[lane, e, 0] = best
+            m.runs[lane, e, 1] = np.int64(m.slots[best])
 
 
-@kernel
+@function
 def predict(m, bit, lanes, p):
     """Probability of a one in bit `bit` (0 comes first) of each lane, into p (lanes,) int32."""
     for lane in range(lanes):
         partial = m.partial[lane]
         x = m.inputs[lane]
         seen = _expert_inputs(m, lane, bit, partial, x)
-        k = m.at.shape[1] * EXPERT_INPUTS
+        k = m.at.shape[1] * m.options[INPUTS]
         expected = match_inputs(m, lane, bit, partial, x, k)
         k += NUM_MATCHES * MATCH_INPUTS
         sure = 0
@@ -104,34 +109,50 @@ def predict(m, bit, lanes, p):
             k += 3
         x[k] = 256
         _select(m, lane, bit, partial, seen, expected, sure)
-        p[lane] = _mix(m, lane, bit, partial, expected)
+        p[lane] = _mix(m, lane, partial, expected)
 
 
 @function
 def _expert_inputs(m, lane, bit, partial, x):
     """Inputs of all experts; returns how many know their context."""
     seen = 0
-    node = partial if bit < 4 else (partial & ((1 << (bit - 4)) - 1)) | (1 << (bit - 4))
-    for e in range(m.at.shape[1]):
+    num = m.at.shape[1]
+    full = m.options[INPUTS] == EXPERT_INPUTS
+    node = _node(bit, partial)
+    for e in range(num):
         slot = np.int64(m.slots[m.at[lane, e] + node])
         state, count, p = slot & 255, (slot >> 8) & 63, slot >> 14
-        k = e * EXPERT_INPUTS
+        one, two, three, four = 0, 0, 0, 0
         if state:
             seen += 1
             q = chance(m.state_chance[e, bit << 8 | state])
-            x[k] = logit(m, q)
-            x[k + 1] = (q - 32768) >> 5
-            st = logit(m, p >> 2)
-            key = count * BUCKETS + (st + 2880 + 90) // 180
+            one = logit(m, q)
+            key = (logit(m, p >> 2) + 2944) >> 7
             m.slot_key[lane, e] = key
-            q = chance(m.slot_chance[e, count, key - count * BUCKETS])
-            x[k + 2] = logit(m, q)
-        else:
-            x[k], x[k + 1], x[k + 2] = 0, 0, 0
-            m.slot_key[lane, e] = -1
-        x[k + 3] = 0
-        m.run_key[lane, e] = -1
+            two = logit(m, chance(m.slot_chance[e, count, key]))
+            three = (q - 32768) >> 5
+        x[e] = one
+        x[num + e] = two
+        if full:
+            run = m.runs[lane, e]
+            run[2] = -1
+            length = run[1] & 255
+            byte = (run[1] >> 8 & 255) | 256
+            if length and byte >> (8 - bit) == partial:
+                y = (byte >> (7 - bit)) & 1
+                key = min(length, 31) << 3 | bit
+                four = logit(m, chance(m.run_chance[e, key]))
+                four = four if y else -four
+                run[2] = key << 1 | y
+            x[2 * num + e] = three
+            x[3 * num + e] = four
     return seen
+
+
+@function
+def _node(bit, partial):
+    """The slot of its bucket that holds what is known of this bit."""
+    return partial if bit < 4 else (partial & ((1 << (bit - 4)) - 1)) | (1 << (bit - 4))
 
 
 @function
@@ -145,7 +166,7 @@ def _network_inputs(m, lane, bit, partial, x, k):
     st = logit(m, p)
     x[k] = st
     x[k + 1] = (p - 32768) >> 4
-    key = ((bit << 8) | partial) * BUCKETS + (st + 2880 + 90) // 180
+    key = ((bit << 8) | partial) * BUCKETS + ((st + 2944) >> 7)
     m.network[lane, 2] = key
     x[k + 2] = logit(m, chance(m.network_chance[key]))
     return min(abs(st) >> 8, 7)
@@ -164,21 +185,23 @@ def _select(m, lane, bit, partial, seen, expected, sure):
     chosen[0] = OFFSETS[0] + (min(length, 3) << 8 | partial)
     chosen[1] = OFFSETS[1] + (min(length, 15) << 4 | share)
     chosen[2] = OFFSETS[2] + (row[f.C1] << 3 | bit)
+    m.final_chosen[lane, 0] = partial
+    m.final_chosen[lane, 1] = 256 + (min(length, 15) << 4 | sure << 1 | best)
+    if chosen.size == 3:
+        return
     chosen[3] = OFFSETS[3] + (row[f.C2] << 3 | tier)
     chosen[4] = OFFSETS[4] + (bit << 6 | tier << 3 | sure)
     chosen[5] = OFFSETS[5] + (bit << 9 | (row[f.KINDS] & 511))
     chosen[6] = OFFSETS[6] + (min(length, 1) << 9 | (expected & 1) << 8 | (row[f.EXPECTED] & 255))
     chosen[7] = OFFSETS[7] + (min(row[f.FIELD_AT], 7) << 6 | min(row[f.FIELD], 7) << 3 | bit)
-    m.final_chosen[lane, 0] = partial
-    m.final_chosen[lane, 1] = 256 + (min(length, 15) << 4 | sure << 1 | best)
 
 
 @function
-def _mix(m, lane, bit, partial, expected):
+def _mix(m, lane, partial, expected):
     x = m.inputs[lane]
     width = x.size
     final = np.int64(0)
-    for s in range(NUM_SETS):
+    for s in range(m.chosen.shape[1]):
         w = m.weights[m.chosen[lane, s]]
         total = np.int32(0)
         for k in range(width):
@@ -189,7 +212,7 @@ def _mix(m, lane, bit, partial, expected):
     for s in range(NUM_FINAL):
         total64 = np.int64(0)
         w = m.final_weights[m.final_chosen[lane, s]]
-        for k in range(NUM_SETS):
+        for k in range(m.chosen.shape[1]):
             total64 += np.int64(w[k]) * np.int64(m.outputs[lane, k, 1])
         st = min(max(total64 >> 16, -2880), 2880)
         m.final_outputs[lane, s] = squashed(m, st)
@@ -209,7 +232,7 @@ def _mix(m, lane, bit, partial, expected):
     return min(max((total64 + 4) >> 3, 1), 65535)
 
 
-@kernel
+@function
 def update(m, t, bit, lanes, bits):
     """Learns the bits (lanes,) int64 that came in each lane; after the last, the bytes."""
     for lane in range(lanes):
@@ -243,11 +266,11 @@ def _learn_weights(m, lane, y):
     for s in range(NUM_FINAL):
         error = (target - np.int64(m.final_outputs[lane, s])) * FINAL_RATE
         w = m.final_weights[m.final_chosen[lane, s]]
-        for k in range(NUM_SETS):
+        for k in range(m.chosen.shape[1]):
             step = (np.int64(m.outputs[lane, k, 1]) * error + (1 << 19)) >> 20
             w[k] = min(max(np.int64(w[k]) + step, -(1 << 19)), 1 << 19)
     rate = m.options[RATE]
-    for s in range(NUM_SETS):
+    for s in range(m.chosen.shape[1]):
         error = np.int32(((target - np.int64(m.outputs[lane, s, 0])) * rate) >> 8)
         w = m.weights[m.chosen[lane, s]]
         for k in range(x.size):
@@ -261,7 +284,8 @@ def _learn_weights(m, lane, y):
 
 @function
 def _learn_experts(m, lane, bit, partial, y):
-    node = partial if bit < 4 else (partial & ((1 << (bit - 4)) - 1)) | (1 << (bit - 4))
+    node = _node(bit, partial)
+    full = m.options[INPUTS] == EXPERT_INPUTS
     for e in range(m.at.shape[1]):
         at = m.at[lane, e] + node
         slot = np.int64(m.slots[at])
@@ -269,38 +293,32 @@ def _learn_experts(m, lane, bit, partial, y):
         if state:
             key = bit << 8 | state
             m.state_chance[e, key] = adapted(m, m.state_chance[e, key], y, STATE_LIMIT)
-            c = m.slot_key[lane, e] // BUCKETS
-            b = m.slot_key[lane, e] - c * BUCKETS
-            m.slot_chance[e, c, b] = adapted(m, m.slot_chance[e, c, b], y, SLOT_LIMIT)
+            b = m.slot_key[lane, e]
+            m.slot_chance[e, count, b] = adapted(m, m.slot_chance[e, count, b], y, SLOT_LIMIT)
         state = np.int64(m.next_state[state, y])
         p += (((y << 18) - p) * np.int64(m.rates[count])) >> 16
         p = min(max(p, 4), (1 << 18) - 4)
         count = min(count + 1, COUNT_LIMIT)
         m.slots[at] = np.uint32(p << 14 | count << 8 | state)
+        if full:
+            key = m.runs[lane, e, 2]
+            if key >= 0:
+                hit = 1 if (key & 1) == y else 0
+                m.run_chance[e, key >> 1] = adapted(m, m.run_chance[e, key >> 1], hit, 255)
+            if bit == 7:
+                _learn_run(m, lane, e, partial << 1 & 255 | y)
 
 
-@kernel
-def code(m, first, last, lanes_long, length_short, data, counts, p):
-    """Predicts all bits of the bytes that are known: steps first .. last - 1, all lanes.
-
-    data: (steps, L) uint8; counts: (steps, L, 256) uint32 or none (0, 0, 0); p: (steps, 8, L)
-    int32, filled. Only the first lanes_long lanes have steps from length_short on.
-    """
-    all_lanes = m.starts.size - 1
-    bits = np.zeros(all_lanes, np.int64)
-    for t in range(first, last):
-        lanes = all_lanes if t < length_short else lanes_long
-        if m.options[NETWORK]:
-            load_counts(m, lanes, counts[t - first])
-        begin(m, t, lanes)
-        for bit in range(8):
-            predict(m, bit, lanes, p[t - first, bit])
-            for lane in range(lanes):
-                bits[lane] = (np.int64(data[t - first, lane]) >> (7 - bit)) & 1
-            update(m, t, bit, lanes, bits)
+@function
+def _learn_run(m, lane, e, byte):
+    """Notes in the head of the context's bucket which byte came last and how often in a row."""
+    at, head = m.runs[lane, e, 0], m.runs[lane, e, 1]
+    if np.int64(m.slots[at]) >> 16 == head >> 16:  # else another context took it meanwhile
+        length = min((head & 255) + 1, 255) if head >> 8 & 255 == byte else 1
+        m.slots[at] = np.uint32(head >> 16 << 16 | byte << 8 | length)
 
 
-@kernel
+@function
 def load_counts(m, lanes, counts):
     """Takes the network's counts (lanes, 256) of the next bytes."""
     for lane in range(lanes):
@@ -308,3 +326,30 @@ def load_counts(m, lanes, counts):
         for v in range(256):
             total += np.int64(counts[lane, v])
             m.counts[lane, v + 1] = total
+
+
+@function
+def advance(m, t, bit, lanes, bits, p):
+    """`update` and, but after the last bit of a byte, `predict` for the next bit."""
+    update(m, t, bit, lanes, bits)
+    if bit < 7:
+        predict(m, bit + 1, lanes, p)
+
+
+@function
+def code(m, first, lanes_T, bits_T8L, counts, p_T8L):
+    """All of the above for T bytes a lane that are known, from step `first` on.
+
+    lanes_T: lanes that have a byte, for each step. counts: (T, L, 256) uint32, or any three
+    dimensions where there is no network. p_T8L: filled where a lane has a byte.
+    """
+    for step in range(lanes_T.size):
+        lanes = lanes_T[step]
+        if m.options[NETWORK]:
+            load_counts(m, lanes, counts[step])
+        begin(m, first + step, lanes)
+        predict(m, 0, lanes, p_T8L[step, 0])
+        for bit in range(8):
+            update(m, first + step, bit, lanes, bits_T8L[step, bit])
+            if bit < 7:
+                predict(m, bit + 1, lanes, p_T8L[step, bit + 1])

@@ -1,14 +1,10 @@
 """Adaptive probabilities and their calibration (docs/mixing.md, 5)."""
 
-import numba
 import numpy as np
 
+from mbz.mixing.compiled import function
 from mbz.mixing.memory import BUCKETS
 from mbz.mixing.tables import LIMIT
-
-function = numba.njit(cache=True)
-
-BUCKET = 2 * LIMIT // (BUCKETS - 1)
 
 
 @function
@@ -41,8 +37,8 @@ def squashed(m, st):
 def refine(m, k, context, st):
     """Calibrates a logit in a context: the nearest entry of table k and what it says."""
     position = st + LIMIT
-    low = min(position // BUCKET, BUCKETS - 2)
-    share = position - low * BUCKET
+    low = min(position >> 7, BUCKETS - 2)
+    share = position - (low << 7)
     at = context * BUCKETS + low
-    q = (np.int64(m.refined[k, at]) * (BUCKET - share) + np.int64(m.refined[k, at + 1]) * share) // BUCKET
-    return at + (1 if 2 * share >= BUCKET else 0), q
+    one, other = np.int64(m.refined[k, at]), np.int64(m.refined[k, at + 1])
+    return at + (share >> 6 if share < 128 else 1), (one * (128 - share) + other * share) >> 7

@@ -1,13 +1,11 @@
 """Match models: where the last bytes were seen before, in any lane (docs/mixing.md, 5)."""
 
-import numba
 import numpy as np
 
 from mbz.mixing import features as f
+from mbz.mixing.compiled import function
 from mbz.mixing.learn import adapted, chance, logit
 from mbz.mixing.memory import MATCH_BYTES, MATCH_INPUTS
-
-function = numba.njit(cache=True)
 
 NUM_MATCHES = len(MATCH_BYTES)
 POSITION, LANE, LENGTH, MISSES, KEY = range(5)
@@ -41,7 +39,7 @@ def _hash(past, position, number):
 @function
 def _length(m, position, lane, own, own_start):
     """Bytes alike before both positions, at most VERIFIED."""
-    most = min(min(position - m.starts[lane], own - own_start), VERIFIED)
+    most = min(position - m.starts[lane], own - own_start, VERIFIED)
     n = 0
     while n < most and m.past[position - 1 - n] == m.past[own - 1 - n]:
         n += 1
@@ -85,7 +83,7 @@ def find_matches(m, lane, t):
 
 @function
 def match_inputs(m, lane, bit, partial, x, at):
-    """Inputs of all match models; returns 2 * (length class + 1) + bit of the first that has one."""
+    """Inputs of all match models; returns 2 * (length class + 1) + bit of the first there is."""
     expected = 0
     for k in range(NUM_MATCHES):
         match = m.matches[lane, k]

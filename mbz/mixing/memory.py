@@ -4,7 +4,7 @@ Shapes: L lanes, E experts, M match models, K inputs of a mixer (a multiple of 1
 S weight sets, F features.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,20 +16,23 @@ from mbz.mixing.experts import recipes
 MATCH_BYTES = (24, 12, 6, 4)
 """Least bytes that each match model wants alike; the first that has a match gives EXPECTED."""
 
-EXPERT_INPUTS = 4
+EXPERT_INPUTS = 4  # 2 in the lean set
 MATCH_INPUTS = 2
 NETWORK_INPUTS = 3
 
 SELECTORS = (256 * 4, 16 * 16, 256 * 8, 256 * 8, 8 * 64, 8 * 512, 256 * 4, 64 * 8)
 """Weight rows of each weight set of the first layer; `_select` in kernel.py says what of."""
 
+LEAN_SETS = 3  # the lean coder has the first ones only
+
 FINAL_SELECTORS = (256, 16 * 16)
 """Weight rows of each weight set of the second layer."""
 
-BUCKETS = 33  # of a logit, in calibrations
+BUCKETS = 46  # of a logit, in calibrations: every 128th from -LIMIT on
 COUNTS = 64  # of a slot
 
-_I32, _I64 = NDArray[np.int32], NDArray[np.int64]
+_I32: TypeAlias = NDArray[np.int32]
+_I64: TypeAlias = NDArray[np.int64]
 
 
 class Memory(NamedTuple):
@@ -53,7 +56,7 @@ class Memory(NamedTuple):
     slot_chance: _I32  # (E, COUNTS, BUCKETS) adaptive
     slot_key: _I64  # (L, E) entry of slot_chance in use, -1 for none
     run_chance: _I32  # (E, 512) adaptive
-    run_key: _I64  # (L, E) entry in use times 2, plus the bit; -1 for none
+    runs: _I64  # (L, E, 3) first bucket of the byte and its head; entry of run_chance in use
     match_heads: _I32  # (M, 2**bits) position after the last bytes of that hash, 0 for none
     match_chance: _I32  # (M, 1024) adaptive
     matches: _I64  # (L, M, 5): position, its lane, length, hits and misses, entry in use
@@ -72,7 +75,7 @@ class Memory(NamedTuple):
     partial: _I64  # (L,) bits of the byte so far, after a one
 
 
-OPTIONS = ("network", "stride", "rate", "steps")
+OPTIONS = ("network", "stride", "rate", "inputs")
 
 
 def open_memory(
@@ -90,17 +93,16 @@ def open_memory(
     size, lanes = sum(lengths), len(lengths)
     chosen = recipes(use)
     experts, models = len(chosen), len(MATCH_BYTES)
-    num_inputs = (
-        experts * EXPERT_INPUTS + models * MATCH_INPUTS + NETWORK_INPUTS * network + 1
-    )
+    inputs = 2 if use == "lean" else EXPERT_INPUTS
+    num_inputs = experts * inputs + models * MATCH_INPUTS + NETWORK_INPUTS * network + 1
     width = -(-num_inputs // 16) * 16
+    sets = LEAN_SETS if use == "lean" else len(SELECTORS)
     slot_bits = slot_bits or min(max((size * experts).bit_length(), 12), 22)
     rows = np.zeros((lanes, f.WIDTH), np.int64)
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     rows[:, f.LINE] = rows[:, f.LINE_BEFORE] = starts[:-1]
-    middles = np.arange(BUCKETS) * (2 * tables.LIMIT // (BUCKETS - 1))
-    ramp = tables.squash_table()[middles]
-    options: dict[str, Any] = {"network": network, "stride": stride, "rate": 30, "steps": 0}
+    ramp = tables.squash_table()[::128]
+    options: dict[str, Any] = {"network": network, "stride": stride, "rate": 30, "inputs": inputs}
 
     def full(shape: tuple[int, ...], value: int) -> _I32:
         return np.full(shape, value, np.int32)
@@ -126,7 +128,7 @@ def open_memory(
         slot_chance=known,
         slot_key=np.zeros((lanes, experts), np.int64),
         run_chance=_adaptive(full((experts, 512), 49152)),
-        run_key=np.zeros((lanes, experts), np.int64),
+        runs=np.zeros((lanes, experts, 3), np.int64),
         match_heads=full((models, 1 << min(max(size.bit_length(), 10), 20)), 0),
         match_chance=_adaptive(full((models, 1024), 49152)),
         matches=np.zeros((lanes, models, 5), np.int64),
@@ -134,10 +136,10 @@ def open_memory(
         network=np.zeros((lanes, 4), np.int64),
         network_chance=_adaptive(np.tile(ramp, 8 * 256)),
         inputs=np.zeros((lanes, width), np.int32),
-        weights=_first_weights(experts, width, network=network),
-        chosen=np.zeros((lanes, len(SELECTORS)), np.int64),
-        outputs=np.zeros((lanes, len(SELECTORS), 2), np.int32),
-        final_weights=full((sum(FINAL_SELECTORS), 16), 65536 // len(SELECTORS)),
+        weights=_first_weights(experts * inputs, width, network=network),
+        chosen=np.zeros((lanes, sets), np.int64),
+        outputs=np.zeros((lanes, sets, 2), np.int32),
+        final_weights=full((sum(FINAL_SELECTORS), 16), 65536 // sets),
         final_chosen=np.zeros((lanes, 4), np.int64),
         final_outputs=np.zeros((lanes, 2), np.int32),
         refined=np.tile(ramp, (4, 65536)),
@@ -150,9 +152,9 @@ def _adaptive(chance: _I32) -> _I32:
     return (chance << 4) << 10
 
 
-def _first_weights(experts: int, width: int, *, network: bool) -> _I32:
+def _first_weights(inputs: int, width: int, *, network: bool) -> _I32:
     weights = np.zeros((sum(SELECTORS), width), np.int32)
-    weights[:, : experts * EXPERT_INPUTS] = 65536 // experts
+    weights[:, :inputs] = 65536 * 4 // inputs
     if network:
-        weights[:, experts * EXPERT_INPUTS + len(MATCH_BYTES) * MATCH_INPUTS] = 40000
+        weights[:, inputs + len(MATCH_BYTES) * MATCH_INPUTS] = 40000
     return weights

@@ -37,9 +37,8 @@ def _exponentials() -> list[int]:
 def squash_table() -> NDArray[np.int32]:
     """Probability of the logits -LIMIT .. LIMIT, (2 * LIMIT + 1,), by index logit + LIMIT."""
     one = 1 << _SCALE
-    above = []
-    for e in _exponentials()[::2]:
-        above.append(min(((e << 17) // (e + one) + 1) >> 1, 65535))
+    powers = _exponentials()[::2]
+    above = [min(((e << 17) // (e + one) + 1) >> 1, 65535) for e in powers]
     below = [65536 - p for p in above[:0:-1]]
     return np.array([*below, *above], np.int32)
 

@@ -1,0 +1,65 @@
+"""Digests of the mixer's chances for adversarial blocks, printed; run with and without numba."""
+
+import hashlib
+
+import numpy as np
+
+from mbz.mixing import Mixer
+
+CASES = (
+    # name, set, lanes, stride, network
+    ("random", "middle", 1, 4, False),
+    ("zeros", "middle", 2, 1, False),
+    ("alternating", "lean", 3, 2, False),
+    ("de_bruijn", "lean", 1, 4, True),
+    ("repeats", "rich", 5, 7, True),
+    ("text", "middle", 1, 4, False),
+)
+
+
+def block(name):
+    rng = np.random.default_rng(7)
+    noise = rng.integers(0, 256, 40, dtype=np.uint8)
+    made = {
+        "random": noise,
+        "zeros": np.zeros(40, np.uint8),
+        "alternating": np.tile(np.array([0x55, 0xAA], np.uint8), 50)[:67],
+        "de_bruijn": np.packbits([1 if ((n * n + n) >> 3) & 1 else 0 for n in range(480)]),
+        "repeats": np.tile(noise[:31], 6)[:123],  # long matches over lane borders
+        "text": np.frombuffer(b"{'a': [10, 11]}\n<b>An x</b>\n{'a': [10, 12]}\n<b>As", np.uint8),
+    }
+    return made[name]
+
+
+def lanes_of(data, lanes):
+    """Steps of lanes (T, L), as in the archive."""
+    out = np.zeros((-(-data.size // lanes), lanes), np.uint8)
+    for lane, piece in enumerate(np.array_split(data, lanes)):
+        out[: piece.size, lane] = piece
+    return out
+
+
+def counts_like(symbols):
+    """Counts of a network that is often right, (T, L, 256), each row summing to 2**24 - 256."""
+    rng = np.random.default_rng(8)
+    counts = rng.integers(0, 2000, (*symbols.shape, 256), dtype=np.uint32)
+    right = (symbols + (rng.random(symbols.shape) < 0.2)).astype(np.uint8)
+    steps, lanes = np.indices(symbols.shape)
+    counts[steps, lanes, right] = 0
+    counts[steps, lanes, right] = 2**24 - 256 - counts.sum(-1)
+    return counts
+
+
+def scored(name, use, lanes, stride, network):
+    symbols = lanes_of(block(name), lanes)
+    counts = counts_like(symbols) if network else None
+    mixer = Mixer(block(name).size, lanes, use=use, stride=stride, network=network)
+    return mixer.score(symbols, counts)
+
+
+def digests():
+    return [hashlib.sha256(scored(*case).tobytes()).hexdigest()[:16] for case in CASES]
+
+
+if __name__ == "__main__":
+    print(*digests())  # noqa: T201

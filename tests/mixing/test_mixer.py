@@ -1,0 +1,103 @@
+"""The mixer: compiled == interpreted, decoding == encoding, and it predicts what repeats."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import chances
+import numpy as np
+import pytest
+
+from mbz.mixing import Mixer
+
+
+def bits_per_byte(data, chances_T8L, lanes=1):
+    symbols = chances.lanes_of(data, lanes)
+    bits = (symbols[:, None, :] >> np.arange(7, -1, -1)[:, None]) & 1
+    p = np.where(bits, chances_T8L, 65536 - chances_T8L)[chances_T8L > 0] / 65536
+    return -np.log2(p).sum() / data.size
+
+
+def test_compiled_equals_the_source_as_it_stands():
+    """Without numba, and with every overflow of a type an error."""
+    run = subprocess.run(
+        [sys.executable, "-W", "error", Path(chances.__file__)],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.split() == chances.digests()
+
+
+@pytest.mark.parametrize("case", chances.CASES, ids=lambda case: case[0])
+def test_decoding_sees_the_same_chances(case):
+    name, use, lanes, stride, network = case
+    expected = chances.scored(*case)
+    assert ((expected >= 0) & (expected < 65536)).all()
+    data = chances.block(name)
+    symbols = chances.lanes_of(data, lanes)
+    counts = chances.counts_like(symbols)
+    mixer = Mixer(data.size, lanes, use=use, stride=stride, network=network)
+    for t, row in enumerate(symbols):
+        active = mixer.active()
+        assert active == (expected[t, 0] > 0).sum()
+        p = mixer.begin(counts[t] if network else None)
+        for bit in range(8):
+            np.testing.assert_array_equal(p, expected[t, bit, :active])
+            bits = (row[:active].astype(np.int64) >> (7 - bit)) & 1
+            if bit < 7:
+                p = mixer.push(bits)
+            else:
+                mixer.finish(bits)
+
+
+def test_any_split_into_calls_scores_the_same():
+    data = chances.block("repeats")
+    symbols = chances.lanes_of(data, 5)
+    mixer = Mixer(data.size, 5, use="lean", stride=3)
+    parts = [mixer.score(part) for part in np.split(symbols, [1, 4])]
+    whole = Mixer(data.size, 5, use="lean", stride=3).score(symbols)
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_matches_reach_into_other_lanes():
+    rng = np.random.default_rng(3)
+    first = rng.integers(0, 256, 2000, dtype=np.uint8)
+    # The second lane repeats, 40 steps later, what the first one had.
+    data = np.concatenate([first, rng.integers(0, 256, 40, dtype=np.uint8), first[:1960]])
+    p = Mixer(data.size, 2, use="lean").score(chances.lanes_of(data, 2))
+    assert bits_per_byte(data, p, 2) < 4.5
+
+
+@pytest.mark.parametrize(
+    ("name", "at_most"), [("zeros", 0.02), ("noise", 8.2), ("cycle", 0.3), ("counter", 2.0)]
+)
+def test_what_blocks_cost(name, at_most):
+    n = np.arange(20000)
+    data = {
+        "zeros": np.zeros(20000),
+        "noise": np.random.default_rng(1).integers(0, 256, 20000),
+        "cycle": n % 251,
+        "counter": np.where(n % 4 == 3, n >> 2, n >> 10) & 255,  # big-endian 32-bit numbers
+    }[name].astype(np.uint8)
+    p = Mixer(data.size, use="middle").score(data[:, None])
+    assert bits_per_byte(data, p) < at_most
+
+
+def test_a_network_that_is_right_helps():
+    data = chances.block("random")
+    symbols = chances.lanes_of(data, 1)
+    counts = chances.counts_like(symbols)
+    p = Mixer(data.size, use="middle", network=True).score(symbols, counts)
+    assert bits_per_byte(data, p) < 5 < bits_per_byte(data, chances.scored(*chances.CASES[0]))
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(ValueError, match=r"'huge'.*lean, middle, rich"):
+        Mixer(10, use="huge")
+    with pytest.raises(ValueError, match="3 bytes cannot have 4 lanes"):
+        Mixer(3, 4)
+    with pytest.raises(ValueError, match="records of 0 bytes"):
+        Mixer(3, stride=0)
