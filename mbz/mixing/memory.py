@@ -102,7 +102,7 @@ def open_memory(
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     rows[:, f.LINE] = rows[:, f.LINE_BEFORE] = starts[:-1]
     ramp = tables.squash_table()[::128]
-    options: dict[str, Any] = {"network": network, "stride": stride, "rate": 30, "inputs": inputs}
+    options: dict[str, Any] = {"network": network, "stride": stride, "rate": 140, "inputs": inputs}
 
     def full(shape: tuple[int, ...], value: int) -> _I32:
         return np.full(shape, value, np.int32)
@@ -154,7 +154,7 @@ def _adaptive(chance: _I32) -> _I32:
 
 def _first_weights(inputs: int, width: int, *, network: bool) -> _I32:
     weights = np.zeros((sum(SELECTORS), width), np.int32)
-    weights[:, :inputs] = 65536 * 4 // inputs
+    weights[:, :inputs] = 65536 // inputs
     if network:
         weights[:, inputs + len(MATCH_BYTES) * MATCH_INPUTS] = 40000
     return weights
