@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from mbz.training import record
 from mbz.training.config import DataConfig, RunConfig, TrainConfig
 
 TRAIN = TrainConfig(sequence=64, batch=4, steps=8, seconds=0, warmup=1, validations=2)
@@ -19,6 +20,18 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def no_curves(request, monkeypatch):
+    """Drawing takes longer than all else in a small run; tests that want it ask for `curves`."""
+    if "curves" not in request.fixturenames:
+        monkeypatch.setattr(record, "can_draw", lambda: False)
+
+
+@pytest.fixture
+def curves():
+    """Lets runs draw their curves."""
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def two(tiny_config, tmp_path_factory):
                 "matrix_rate": 0.005,
                 "other_rate": 0.002,
                 "warmup": 1,
-                "steps": 8,
+                "steps": 6,
                 "validations": 2,
             },
             "data": {"paths": [str(folder / "text")], "validation": 0.3},
@@ -95,7 +95,7 @@ def column(folder, name):
 def test_two_processes_see_the_losses_of_one(two, alone, name):
     folder = two[0] / name
     # The rounding of int8 turns the last bit of a sum, now and then, into a step of a weight.
-    for what, count, rtol in (("loss", 8, 1e-4), ("norm", 8, 3e-3), ("validation", 2, 1e-4)):
+    for what, count, rtol in (("loss", 6, 1e-4), ("norm", 6, 3e-3), ("validation", 2, 1e-4)):
         expected, got = column(alone, what), column(folder, what)
         assert len(expected) == count
         np.testing.assert_allclose(got, expected, rtol=rtol)
@@ -110,7 +110,7 @@ def test_resumed_processes_repeat_the_same_bits(two):
 
 def test_one_process_goes_on_with_what_two_had_spread(two, alone):
     folder = two[0] / "moved"
-    assert checkpoint.steps(folder)[-1] == 5  # the second process asked, both stopped
+    assert checkpoint.steps(folder)[-1] == 4  # the second process asked, both stopped
     assert not (folder / weights.FILE_NAME).exists()
     run(two[1], folder, device="cpu", resume=True)
     np.testing.assert_allclose(column(folder, "loss"), column(alone, "loss"), rtol=1e-4)

@@ -42,6 +42,7 @@ def tensors_of(folder):
     return {(g, k): v for g in groups for k, v in checkpoint.read(newest, g).items()}
 
 
+@pytest.mark.usefixtures("curves")
 def test_a_run_folder_holds_all_there_is(config, folder):
     seen = []
     outcome = run(config, folder, device="cpu", on_progress=seen.append)
