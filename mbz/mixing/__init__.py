@@ -30,6 +30,7 @@ class Mixer:
     def __init__(
         self, size: int, lanes: int = 1, *, use: str = "rich", network: bool = False,
         stride: int = 4,
+        unit: int = 1,
     ) -> None:  # fmt: skip
         """Starts a block.
 
@@ -39,19 +40,20 @@ class Mixer:
             use: set of experts, one of `SETS`.
             network: whether a network's counts will be given.
             stride: bytes of a record or of a row of pixels in the block, >= 1.
+            unit: bytes of a sample or pixel in it, from 1 to stride.
 
         Raises:
             ValueError: there is no such set, or a number is out of its range.
         """
         if not 1 <= lanes <= size:
             raise ValueError(f"a block of {size} bytes cannot have {lanes} lanes")
-        if stride < 1:
-            raise ValueError(f"records of {stride} bytes: give at least 1")
+        if not 1 <= unit <= stride:
+            raise ValueError(f"rows of {stride} bytes cannot hold units of {unit}")
         shorter, longer = divmod(size, lanes)
         lengths = [shorter + 1] * longer + [shorter] * (lanes - longer)
         self.steps = lengths[0]
         """Bytes of the longest lane."""
-        self._memory: Memory = open_memory(use, lengths, network=network, stride=stride)
+        self._memory: Memory = open_memory(use, lengths, network=network, stride=stride, unit=unit)
         self._network = network
         self._lanes_T = np.full(self.steps, lanes, np.int64)
         if longer:

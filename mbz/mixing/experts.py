@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from mbz.mixing import features as f
 
-SETS = ("lean", "middle", "rich")
+SETS = ("lean", "middle", "rich", "pixels")
 MOST_FEATURES = 6
 
 
@@ -16,51 +16,69 @@ class Expert(NamedTuple):
 
     name: str
     features: tuple[int, ...]
-    first: str = "rich"
-    """The smallest set that has it; larger sets have it too."""
+    sets: str = "r"
+    """First letters of the sets that have it."""
 
 
 EXPERTS = (
-    Expert("order 1", (f.C1,), "lean"),
-    Expert("order 2", (f.ORDER2,), "lean"),
-    Expert("order 3", (f.ORDER3,), "lean"),
-    Expert("order 4", (f.ORDER4,), "lean"),
-    Expert("order 6", (f.ORDER6,), "lean"),
-    Expert("word", (f.WORD, f.C1), "lean"),
-    Expert("order 5", (f.ORDER5,), "middle"),
-    Expert("order 7", (f.ORDER7,), "rich"),
-    Expert("word pair", (f.WORD, f.GAP, f.WORD1), "middle"),
-    Expert("word triple", (f.WORD, f.WORD1, f.WORD2), "rich"),
-    Expert("word skip", (f.WORD, f.WORD2), "rich"),
-    Expert("word and above", (f.WORD, f.ABOVE), "rich"),
-    Expert("expected", (f.EXPECTED, f.C1), "middle"),
-    Expert("skip 1", (f.C2, f.C3), "rich"),
-    Expert("skip 1 deep", (f.C2, f.C3, f.C4), "middle"),
-    Expert("sparse 1 3", (f.C1, f.C3), "rich"),
-    Expert("sparse 2 4", (f.C2, f.C4), "rich"),
-    Expert("skip 2 deep", (f.C3, f.C4, f.C5, f.C6), "rich"),
-    Expert("kinds", (f.KINDS, f.C1), "rich"),
-    Expert("shape", (f.SHAPE, f.C1), "middle"),
-    Expert("high bits", (f.HIGHS,), "rich"),
-    Expert("after 1", (f.C1, f.AFTER1), "middle"),
-    Expert("after 2", (f.C1, f.C2, f.AFTER2), "rich"),
-    Expert("after both", (f.AFTER1, f.AFTER2), "rich"),
-    Expert("above", (f.ABOVE, f.C1, f.FIELD), "middle"),
-    Expert("above pair", (f.ABOVE, f.ABOVE_NEXT, f.C1), "rich"),
-    Expert("above three", (f.ABOVE, f.ABOVE_BEFORE, f.C1, f.C2), "rich"),
-    Expert("column", (f.COLUMN, f.ABOVE), "middle"),
-    Expert("field", (f.FIELD, f.FIELD_START), "rich"),
-    Expert("field by line", (f.FIELD, f.FIELD_START, f.LINE_START), "rich"),
-    Expert("line start", (f.LINE_START, f.COLUMN, f.C1), "rich"),
-    Expert("indent", (f.INDENT, f.C1, f.WORD), "rich"),
-    Expert("nesting", (f.NEST, f.C1, f.C2), "rich"),
-    Expert("tag", (f.TAG, f.C1, f.C2), "middle"),
-    Expert("key", (f.KEY, f.FIELD_START), "rich"),
-    Expert("number", (f.NUMBER, f.TAG, f.KEY), "rich"),
-    Expert("row", (f.ROW1, f.ROW2), "rich"),
-    Expert("row and last", (f.ROW1, f.C1), "rich"),
-    Expert("row around", (f.ROW1, f.ROW_NEXT, f.ROW_BEFORE), "rich"),
-    Expert("residue", (f.RESIDUE, f.ROW1), "rich"),
+    Expert("order 1", (f.C1,), "lmrp"),
+    Expert("order 2", (f.ORDER2,), "lmrp"),
+    Expert("order 3", (f.ORDER3,), "lmrp"),
+    Expert("order 4", (f.ORDER4,), "lmr"),
+    Expert("order 6", (f.ORDER6,), "lmr"),
+    Expert("word", (f.WORD, f.C1), "lmr"),
+    Expert("order 5", (f.ORDER5,), "mr"),
+    Expert("order 7", (f.ORDER7,)),
+    Expert("word pair", (f.WORD, f.GAP, f.WORD1), "mr"),
+    Expert("word triple", (f.WORD, f.WORD1, f.WORD2)),
+    Expert("word skip", (f.WORD, f.WORD2)),
+    Expert("word and above", (f.WORD, f.ABOVE)),
+    Expert("expected", (f.EXPECTED, f.C1), "mr"),
+    Expert("skip 1", (f.C2, f.C3)),
+    Expert("skip 1 deep", (f.C2, f.C3, f.C4), "mr"),
+    Expert("sparse 1 3", (f.C1, f.C3)),
+    Expert("sparse 2 4", (f.C2, f.C4)),
+    Expert("skip 2 deep", (f.C3, f.C4, f.C5, f.C6)),
+    Expert("kinds", (f.KINDS, f.C1)),
+    Expert("shape", (f.SHAPE, f.C1), "mr"),
+    Expert("high bits", (f.HIGHS,)),
+    Expert("after 1", (f.C1, f.AFTER1), "mr"),
+    Expert("after 2", (f.C1, f.C2, f.AFTER2)),
+    Expert("after both", (f.AFTER1, f.AFTER2)),
+    Expert("above", (f.ABOVE, f.C1, f.FIELD), "mr"),
+    Expert("above pair", (f.ABOVE, f.ABOVE_NEXT, f.C1)),
+    Expert("above three", (f.ABOVE, f.ABOVE_BEFORE, f.C1, f.C2)),
+    Expert("column", (f.COLUMN, f.ABOVE), "mr"),
+    Expert("field", (f.FIELD, f.FIELD_START)),
+    Expert("field by line", (f.FIELD, f.FIELD_START, f.LINE_START)),
+    Expert("line start", (f.LINE_START, f.COLUMN, f.C1)),
+    Expert("indent", (f.INDENT, f.C1, f.WORD)),
+    Expert("nesting", (f.NEST, f.C1, f.C2)),
+    Expert("tag", (f.TAG, f.C1, f.C2), "mr"),
+    Expert("key", (f.KEY, f.FIELD_START)),
+    Expert("number", (f.NUMBER, f.TAG, f.KEY)),
+    Expert("row", (f.ROW1, f.ROW2)),
+    Expert("row and last", (f.ROW1, f.C1)),
+    Expert("row around", (f.ROW1, f.ROW_NEXT, f.ROW_BEFORE)),
+    Expert("residue", (f.RESIDUE, f.ROW1)),
+    Expert("left", (f.LEFT, f.CHANNEL), "p"),
+    Expert("left, up", (f.LEFT, f.ROW1, f.CHANNEL), "p"),
+    Expert("plane", (f.PLANE, f.CHANNEL), "p"),
+    Expert("plane, error", (f.PLANE, f.ERROR, f.CHANNEL), "p"),
+    Expert("plane, left", (f.PLANE, f.LEFT, f.CHANNEL), "p"),
+    Expert("plane, up", (f.PLANE, f.ROW1, f.CHANNEL), "p"),
+    Expert("plane, last", (f.PLANE, f.C1, f.CHANNEL), "p"),
+    Expert("mean", (f.MEAN, f.CHANNEL), "p"),
+    Expert("mean, error", (f.MEAN, f.ERROR, f.CHANNEL), "p"),
+    Expert("mean, last", (f.MEAN, f.C1, f.CHANNEL), "p"),
+    Expert("mean, right", (f.MEAN, f.ROW_NEXT, f.CHANNEL), "p"),
+    Expert("slope", (f.SLOPE, f.CHANNEL), "p"),
+    Expert("slope, plane", (f.SLOPE, f.PLANE, f.CHANNEL), "p"),
+    Expert("up, right", (f.ROW1, f.ROW_NEXT, f.CHANNEL), "p"),
+    Expert("up, error", (f.ROW1, f.ERROR, f.CHANNEL), "p"),
+    Expert("left, error", (f.LEFT, f.ERROR, f.CHANNEL), "p"),
+    Expert("up, corner", (f.ROW1, f.ROW_BEFORE, f.CHANNEL), "p"),
+    Expert("error", (f.ERROR, f.C1, f.C2), "p"),
 )
 
 
@@ -74,8 +92,6 @@ def recipes(use: str) -> NDArray[np.int64]:
         msg = f"no set of experts is called {use!r}; there are {', '.join(SETS)}"
         raise ValueError(msg)
     chosen = [
-        (n + 1, *expert.features)
-        for n, expert in enumerate(EXPERTS)
-        if SETS.index(expert.first) <= SETS.index(use)
+        (n + 1, *expert.features) for n, expert in enumerate(EXPERTS) if use[0] in expert.sets
     ]
     return np.array([row + (f.NOTHING,) * (MOST_FEATURES + 1 - len(row)) for row in chosen])

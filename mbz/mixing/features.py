@@ -24,11 +24,13 @@ from mbz.mixing.compiled import function
     NEST, TAG, KEY,
     # What followed the last byte, or the last two, the times before.
     AFTER1, AFTER2,
-    # Bytes of the records or rows before, at the same place and next to it.
+    # Bytes of the rows before, at the same place and next to it; their plain predictions of the
+    # byte: what is left of it (a unit before), corrected by how the row above goes on, and means.
     ROW1, ROW2, ROW_NEXT, ROW_BEFORE, RESIDUE,
     HIGHS, NUMBER,
+    LEFT, PLANE, MEAN, SLOPE, CHANNEL, ERROR,
     PUBLIC,
-) = range(46)  # fmt: skip
+) = range(52)  # fmt: skip
 (LINE, LINE_BEFORE, DEPTH, DIGITS, FIELD_AT, LAST_KIND) = range(PUBLIC, PUBLIC + 6)
 STACK = PUBLIC + 6
 STACK_SIZE = 16
@@ -66,11 +68,12 @@ def joined(h, value):
 
 
 @function
-def observe(row, past, lane_start, position, after1, after2, stride):
+def observe(row, past, lane_start, position, after1, after2, stride, unit):
     """Renews a lane's row after the byte at `position`; all positions count in the block.
 
     past: the block's bytes, known in this lane from `lane_start` to `position`. after1 (256,) and
-    after2 (65536,): what followed, shared by all lanes.
+    after2 (65536,): what followed, shared by all lanes. stride, unit: bytes of a row and of a
+    sample or pixel.
     """
     byte = np.int64(past[position])
     before = row[C1]
@@ -92,7 +95,7 @@ def observe(row, past, lane_start, position, after1, after2, stride):
     _observe_words(row, byte, kind)
     _observe_lines(row, past, lane_start, position, byte, kind)
     _observe_nesting(row, byte, kind)
-    _observe_rows(row, past, lane_start, position, stride)
+    _observe_rows(row, past, lane_start, position, stride, unit)
 
 
 @function
@@ -180,15 +183,25 @@ def _observe_nesting(row, byte, kind):
 
 
 @function
-def _observe_rows(row, past, lane_start, position, stride):
+def _observe_rows(row, past, lane_start, position, stride, unit):
     here = position + 1
     row[RESIDUE] = (here - lane_start) % stride
-    row[ROW1], row[ROW2], row[ROW_NEXT], row[ROW_BEFORE] = 0, 0, 0, 0
-    if here - stride >= lane_start:
-        row[ROW1] = np.int64(past[here - stride])
-        if stride > 1:
-            row[ROW_NEXT] = np.int64(past[here - stride + 1])
-    if here - 2 * stride >= lane_start:
-        row[ROW2] = np.int64(past[here - 2 * stride])
-    if here - stride - 1 >= lane_start:
-        row[ROW_BEFORE] = np.int64(past[here - stride - 1])
+    row[CHANNEL] = (here - lane_start) % unit
+    row[ROW1] = _byte(past, here - stride, lane_start)
+    row[ROW2] = _byte(past, here - 2 * stride, lane_start)
+    row[ROW_NEXT] = _byte(past, here - stride + unit, lane_start) if unit < stride else 0
+    corner = _byte(past, here - stride - unit, lane_start)
+    row[ROW_BEFORE] = corner
+    row[LEFT] = _byte(past, here - unit, lane_start)
+    second = _byte(past, here - 2 * unit, lane_start)
+    row[MEAN] = (row[LEFT] + row[ROW1]) >> 1
+    row[SLOPE] = min(max(2 * row[LEFT] - second, 0), 255)
+    # By how much the last byte, another channel of this pixel, missed what it was taken for.
+    row[ERROR] = (row[C1] - row[PLANE]) & 255
+    row[PLANE] = min(max(row[LEFT] + row[ROW1] - corner, 0), 255)
+
+
+@function
+def _byte(past, position, lane_start):
+    """A byte of this lane, or 0 before its beginning."""
+    return np.int64(past[position]) if position >= lane_start else 0

@@ -24,7 +24,7 @@ NUM_SETS = len(SELECTORS)
 NUM_FINAL = len(FINAL_SELECTORS)
 NUM_MATCHES = len(MATCH_BYTES)
 OFFSETS = tuple(sum(SELECTORS[:n]) for n in range(NUM_SETS))
-NETWORK, STRIDE, RATE, INPUTS = range(4)
+NETWORK, STRIDE, RATE, INPUTS, UNIT = range(5)
 RUN_LIMIT, STATE_LIMIT, SLOT_LIMIT = 255, 255, 400
 COUNT_LIMIT = 60
 FINAL_RATE = 8
@@ -193,7 +193,13 @@ def _select(m, lane, bit, partial, seen, expected, sure):
     chosen[4] = OFFSETS[4] + (bit << 6 | tier << 3 | sure)
     chosen[5] = OFFSETS[5] + (bit << 9 | (row[f.KINDS] & 511))
     chosen[6] = OFFSETS[6] + (min(length, 1) << 9 | (expected & 1) << 8 | (row[f.EXPECTED] & 255))
-    chosen[7] = OFFSETS[7] + (min(row[f.FIELD_AT], 7) << 6 | min(row[f.FIELD], 7) << 3 | bit)
+    if m.options[UNIT] == 1:
+        chosen[7] = OFFSETS[7] + (min(row[f.FIELD_AT], 7) << 6 | min(row[f.FIELD], 7) << 3 | bit)
+    else:  # samples or pixels: how rough it is here, and whether the last channel missed
+        rough = min(abs(row[f.LEFT] - row[f.ROW1]) + abs(row[f.ROW1] - row[f.ROW_BEFORE]), 127) >> 4
+        missed = min(abs(((row[f.ERROR] + 128) & 255) - 128), 31) >> 2
+        chosen[5] = OFFSETS[5] + (bit << 9 | missed << 3 | rough)
+        chosen[7] = OFFSETS[7] + (min(row[f.CHANNEL], 7) << 6 | missed << 3 | bit)
 
 
 @function
@@ -253,6 +259,7 @@ def update(m, t, bit, lanes, bits):
             f.observe(
                 m.rows[lane], m.past, m.starts[lane], position, m.after1, m.after2,
                 m.options[STRIDE],
+                m.options[UNIT],
             )  # fmt: skip
     if bit == 7:
         for lane in range(lanes):

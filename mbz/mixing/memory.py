@@ -75,11 +75,17 @@ class Memory(NamedTuple):
     partial: _I64  # (L,) bits of the byte so far, after a one
 
 
-OPTIONS = ("network", "stride", "rate", "inputs")
+OPTIONS = ("network", "stride", "rate", "inputs", "unit")
 
 
 def open_memory(
-    use: str, lengths: list[int], *, network: bool, stride: int = 4, slot_bits: int = 0
+    use: str,
+    lengths: list[int],
+    *,
+    network: bool,
+    stride: int = 4,
+    unit: int = 1,
+    slot_bits: int = 0,
 ) -> Memory:
     """The memory before the first byte of a block.
 
@@ -88,6 +94,7 @@ def open_memory(
         lengths: bytes of the lanes; consecutive pieces of the block, the longer ones first.
         network: whether counts of a network will be given.
         stride: bytes of a record or row of the block, >= 1.
+        unit: bytes of a sample or pixel in it, from 1 to stride.
         slot_bits: log2 of the number of buckets; 0 chooses it from the block size.
     """
     size, lanes = sum(lengths), len(lengths)
@@ -103,6 +110,7 @@ def open_memory(
     rows[:, f.LINE] = rows[:, f.LINE_BEFORE] = starts[:-1]
     ramp = tables.squash_table()[::128]
     options: dict[str, Any] = {"network": network, "stride": stride, "rate": 140, "inputs": inputs}
+    options["unit"] = unit
 
     def full(shape: tuple[int, ...], value: int) -> _I32:
         return np.full(shape, value, np.int32)

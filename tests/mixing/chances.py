@@ -7,13 +7,13 @@ import numpy as np
 from mbz.mixing import Mixer
 
 CASES = (
-    # name, set, lanes, stride, network
-    ("random", "middle", 1, 4, False),
-    ("zeros", "middle", 2, 1, False),
-    ("alternating", "lean", 3, 2, False),
-    ("de_bruijn", "lean", 1, 4, True),
-    ("repeats", "rich", 5, 7, True),
-    ("text", "middle", 1, 4, False),
+    # name, lanes, network, and the other arguments of Mixer
+    ("random", 1, False, {"use": "middle"}),
+    ("zeros", 2, False, {"use": "middle", "stride": 1}),
+    ("alternating", 3, False, {"use": "lean", "stride": 2}),
+    ("de_bruijn", 1, True, {"use": "lean"}),
+    ("repeats", 5, True, {"use": "pixels", "stride": 7, "unit": 3}),
+    ("text", 1, False, {"use": "middle"}),
 )
 
 
@@ -50,11 +50,14 @@ def counts_like(symbols):
     return counts
 
 
-def scored(name, use, lanes, stride, network):
+def mixer_of(name, lanes, network, options):
+    return Mixer(block(name).size, lanes, network=network, **options)
+
+
+def scored(name, lanes, network, options):
     symbols = lanes_of(block(name), lanes)
     counts = counts_like(symbols) if network else None
-    mixer = Mixer(block(name).size, lanes, use=use, stride=stride, network=network)
-    return mixer.score(symbols, counts)
+    return mixer_of(name, lanes, network, options).score(symbols, counts)
 
 
 def digests():

@@ -33,13 +33,13 @@ def test_compiled_equals_the_source_as_it_stands():
 
 @pytest.mark.parametrize("case", chances.CASES, ids=lambda case: case[0])
 def test_decoding_sees_the_same_chances(case):
-    name, use, lanes, stride, network = case
+    name, lanes, network, _ = case
     expected = chances.scored(*case)
     assert ((expected >= 0) & (expected < 65536)).all()
     data = chances.block(name)
     symbols = chances.lanes_of(data, lanes)
     counts = chances.counts_like(symbols)
-    mixer = Mixer(data.size, lanes, use=use, stride=stride, network=network)
+    mixer = chances.mixer_of(*case)
     for t, row in enumerate(symbols):
         active = mixer.active()
         assert active == (expected[t, 0] > 0).sum()
@@ -86,6 +86,17 @@ def test_what_blocks_cost(name, at_most):
     assert bits_per_byte(data, p) < at_most
 
 
+def test_pixels_are_predicted_from_those_around():
+    y, x, c = np.indices((60, 80, 3))
+    noise = np.random.default_rng(2).integers(0, 3, (60, 80, 3))
+    picture = (x * (c + 1) + y * 2 + noise).astype(np.uint8).ravel()
+    cost = [
+        bits_per_byte(picture, Mixer(picture.size, **options).score(picture[:, None]))
+        for options in ({"use": "pixels", "stride": 240, "unit": 3}, {"use": "middle"})
+    ]
+    assert cost[0] < 3 < cost[1]
+
+
 def test_a_network_that_is_right_helps():
     data = chances.block("random")
     symbols = chances.lanes_of(data, 1)
@@ -95,9 +106,9 @@ def test_a_network_that_is_right_helps():
 
 
 def test_wrong_arguments_are_refused():
-    with pytest.raises(ValueError, match=r"'huge'.*lean, middle, rich"):
+    with pytest.raises(ValueError, match=r"'huge'.*lean, middle, rich, pixels"):
         Mixer(10, use="huge")
     with pytest.raises(ValueError, match="3 bytes cannot have 4 lanes"):
         Mixer(3, 4)
-    with pytest.raises(ValueError, match="records of 0 bytes"):
+    with pytest.raises(ValueError, match="rows of 0 bytes cannot hold units of 1"):
         Mixer(3, stride=0)
