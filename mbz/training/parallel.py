@@ -1,6 +1,7 @@
 """Several processes that train one model, started by `torchrun`: what they share and agree on."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from torch.nn.parallel import DistributedDataParallel
 from mbz.errors import FailedElsewhere
 from mbz.exact.torch_open import find_device
 from mbz.model import Block, Megabyte
+
+GRACE = 0.5
+"""Seconds that the threads of a team have to finish."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,10 @@ def joined(device: str) -> Iterator[tuple[Team, torch.device]]:
         raise FailedElsewhere("another process went away") from error
     finally:
         dist.destroy_process_group()
+        # A thread of gloo may be about to let go of the last tensor, for which it needs the
+        # interpreter; if that has ended meanwhile, the thread aborts the program. Nothing joins
+        # these threads: DDP and FSDP keep their group until the end.
+        time.sleep(GRACE)
 
 
 def shard(model: Megabyte) -> None:

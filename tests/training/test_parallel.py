@@ -42,6 +42,7 @@ def both(*words) -> None:
     finally:
         for process in processes:
             process.kill()
+            process.communicate()
 
 
 @pytest.fixture(scope="module")
