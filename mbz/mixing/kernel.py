@@ -355,8 +355,6 @@ def code(m, first, lanes_T, bits_T8L, counts, p_T8L):
         if m.options[NETWORK]:
             load_counts(m, lanes, counts[step])
         begin(m, first + step, lanes)
-        predict(m, 0, lanes, p_T8L[step, 0])
         for bit in range(8):
+            predict(m, bit, lanes, p_T8L[step, bit])
             update(m, first + step, bit, lanes, bits_T8L[step, bit])
-            if bit < 7:
-                predict(m, bit + 1, lanes, p_T8L[step, bit + 1])
