@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbz.mixing import kernel
+from mbz.mixing.bits import BitDecoder, BitEncoder
 from mbz.mixing.experts import SETS
 from mbz.mixing.memory import Memory, open_memory
 
-__all__ = ["SETS", "Mixer"]
+__all__ = ["SETS", "BitDecoder", "BitEncoder", "Mixer"]
 
 _NO_COUNTS = np.zeros((0, 0, 0), np.uint32)
+_NOTHING, _NO_CODER = np.frombuffer(b"", np.uint8), np.zeros(0, np.int64)
 
 
 class Mixer:
@@ -80,9 +82,30 @@ class Mixer:
         kernel.code(
             self._memory, self._t, self._lanes_T[self._t : self._t + steps],
             np.ascontiguousarray(bits_T8L, np.int64), self._counts(counts_TLV), chances,
+            _NOTHING, _NO_CODER,
         )  # fmt: skip
         self._t += steps
         return chances
+
+    def decode(
+        self, decoder: BitDecoder, steps: int, counts_TLV: NDArray[np.uint32] | None = None
+    ) -> NDArray[np.uint8]:
+        """The bytes (T, L) of the next `steps` steps, as encoded with the chances of `score`.
+
+        Args:
+            decoder: holds the code and how far it was read.
+            steps: how many, fewer at the end of the block; with a network 1, as its counts depend
+                on the bytes before.
+            counts_TLV: with a network, its counts.
+        """
+        lanes_T = self._lanes_T[self._t : self._t + steps]
+        bits_T8L = np.zeros((lanes_T.size, 8, int(self._lanes_T[0])), np.int64)
+        kernel.code(
+            self._memory, self._t, lanes_T, bits_T8L, self._counts(counts_TLV),
+            np.zeros(bits_T8L.shape, np.int32), decoder.source, decoder.coder,
+        )  # fmt: skip
+        self._t += steps
+        return np.packbits(bits_T8L.astype(np.uint8), axis=1)[:, 0]
 
     def begin(self, counts_LV: NDArray[np.uint32] | None = None) -> NDArray[np.int32]:
         """Chances of the first bit of the next byte, (active lanes,)."""

@@ -8,8 +8,9 @@ narrower than int64 are widened before arithmetic.
 import numpy as np
 
 from mbz.mixing import features as f
+from mbz.mixing.bits import decode_bit
 from mbz.mixing.compiled import function
-from mbz.mixing.learn import adapted, chance, logit, refine, squashed
+from mbz.mixing.learn import adapted, chance, logit, refine, refined, squashed
 from mbz.mixing.matches import find_matches, follow_matches, learn_matches, match_inputs
 from mbz.mixing.memory import (
     BUCKETS,
@@ -17,6 +18,7 @@ from mbz.mixing.memory import (
     FINAL_SELECTORS,
     MATCH_BYTES,
     MATCH_INPUTS,
+    REFINED,
     SELECTORS,
 )
 
@@ -65,32 +67,41 @@ def _begin_network(m, lane):
 def _find_buckets(m, lane, nibble):
     """Points each expert to the bucket of its context and, in a byte's second half, first half."""
     num_buckets = m.slots.size >> 4
+    # Without a branch, so that memory fetches all experts' buckets at once.
     for e in range(m.at.shape[1]):
         h = m.hashes[lane, e]
         if nibble:
             h = f.joined(h, m.partial[lane])
         z = h * f.MIX  # below 2**63
-        check = (z >> 22) & 0xFFFF
-        first = (z >> 40) & (num_buckets - 1)
-        best, least = 0, 1 << 62
-        for k in range(3):
-            at = (first ^ k) << 4
-            word = np.int64(m.slots[at])
-            if word >> 16 == check:
-                best = at
-                least = -1
-                break
-            use = (np.int64(m.slots[at + 1]) >> 8) & 63
-            if use < least:
-                best, least = at, use
-        if least >= 0:
-            m.slots[best] = np.uint32(check << 16)
-            for k in range(1, 16):
-                m.slots[best + k] = np.uint32(1 << 31)
-        m.at[lane, e] = best
+        first = ((z >> 40) & (num_buckets - 1)) << 4
+        m.at[lane, e] = first
+        m.checks[lane, e] = ((z >> 22) & 0xFFFF) << 16 | np.int64(m.slots[first]) >> 16
+    for e in range(m.at.shape[1]):
+        check, found = m.checks[lane, e] >> 16, m.checks[lane, e] & 0xFFFF
+        best = m.at[lane, e]
+        if found != check:
+            best = _find_neighbour(m, best, check)
+            m.at[lane, e] = best
         if nibble == 0:
             m.runs[lane, e, 0] = best
             m.runs[lane, e, 1] = np.int64(m.slots[best])
+
+
+@function
+def _find_neighbour(m, first, check):
+    """The bucket with this check beside the first one, or else the least used of them, cleared."""
+    best, least = first, (np.int64(m.slots[first + 1]) >> 8) & 63
+    for k in range(1, 3):
+        at = first ^ (k << 4)
+        if np.int64(m.slots[at]) >> 16 == check:
+            return at
+        use = (np.int64(m.slots[at + 1]) >> 8) & 63
+        if use < least:
+            best, least = at, use
+    m.slots[best] = np.uint32(check << 16)
+    for k in range(1, 16):
+        m.slots[best + k] = np.uint32(1 << 31)
+    return best
 
 
 @function
@@ -285,8 +296,9 @@ def _learn_weights(m, lane, y):
             w[k] = min(max(np.int32(w[k] + step), np.int32(-524288)), np.int32(524287))
     for k in range(4):
         at = m.refined_at[lane, k]
-        q = np.int64(m.refined[k, at])
-        m.refined[k, at] = min(max(q + (((target - q) * 5 + 128) >> 8), 1), 65535)
+        q = refined(m, k, at)
+        q = min(max(q + (((target - q) * 5 + 128) >> 8), 1), 65535)
+        m.refined[k, at] = np.uint16((q - np.int64(m.ramp[at & (REFINED - 1)])) & 0xFFFF)
 
 
 @function
@@ -344,11 +356,12 @@ def advance(m, t, bit, lanes, bits, p):
 
 
 @function
-def code(m, first, lanes_T, bits_T8L, counts, p_T8L):
-    """All of the above for T bytes a lane that are known, from step `first` on.
+def code(m, first, lanes_T, bits_T8L, counts, p_T8L, source, coder):
+    """All of the above for T bytes a lane, from step `first` on.
 
-    lanes_T: lanes that have a byte, for each step. counts: (T, L, 256) uint32, or any three
-    dimensions where there is no network. p_T8L: filled where a lane has a byte.
+    lanes_T: lanes that have a byte, for each step. bits_T8L: the bits, or, if `coder` is not empty,
+    filled with those decoded from `source`. counts: (T, L, 256) uint32, or any three dimensions
+    where there is no network. p_T8L: filled where a lane has a byte.
     """
     for step in range(lanes_T.size):
         lanes = lanes_T[step]
@@ -356,5 +369,9 @@ def code(m, first, lanes_T, bits_T8L, counts, p_T8L):
             load_counts(m, lanes, counts[step])
         begin(m, first + step, lanes)
         for bit in range(8):
-            predict(m, bit, lanes, p_T8L[step, bit])
-            update(m, first + step, bit, lanes, bits_T8L[step, bit])
+            p, bits = p_T8L[step, bit], bits_T8L[step, bit]
+            predict(m, bit, lanes, p)
+            if coder.size:
+                for lane in range(lanes):
+                    bits[lane] = decode_bit(source, coder, np.int64(p[lane]))
+            update(m, first + step, bit, lanes, bits)

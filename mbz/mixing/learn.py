@@ -3,7 +3,7 @@
 import numpy as np
 
 from mbz.mixing.compiled import function
-from mbz.mixing.memory import BUCKETS
+from mbz.mixing.memory import REFINED, REFINED_STEP
 from mbz.mixing.tables import LIMIT
 
 
@@ -34,11 +34,17 @@ def squashed(m, st):
 
 
 @function
+def refined(m, k, at):
+    """What an entry of table k says; it holds the difference to what it said at first."""
+    return (np.int64(m.refined[k, at]) + np.int64(m.ramp[at & (REFINED - 1)])) & 0xFFFF
+
+
+@function
 def refine(m, k, context, st):
     """Calibrates a logit in a context: the nearest entry of table k and what it says."""
-    position = st + LIMIT
-    low = min(position >> 7, BUCKETS - 2)
-    share = position - (low << 7)
-    at = context * BUCKETS + low
-    one, other = np.int64(m.refined[k, at]), np.int64(m.refined[k, at + 1])
-    return at + (share >> 6 if share < 128 else 1), (one * (128 - share) + other * share) >> 7
+    position = st + REFINED // 2 * REFINED_STEP - REFINED_STEP // 2
+    low = position // REFINED_STEP
+    share = position - low * REFINED_STEP
+    at = context * REFINED + low
+    mean = refined(m, k, at) * (REFINED_STEP - share) + refined(m, k, at + 1) * share
+    return at + (share >= REFINED_STEP // 2), mean // REFINED_STEP

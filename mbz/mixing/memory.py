@@ -30,6 +30,8 @@ FINAL_SELECTORS = (256, 16 * 16)
 
 BUCKETS = 46  # of a logit, in calibrations: every 128th from -LIMIT on
 COUNTS = 64  # of a slot
+REFINED = 32  # entries of a context in the last calibrations: a cache line
+REFINED_STEP = 192  # in logit, between two of them
 
 _I32: TypeAlias = NDArray[np.int32]
 _I64: TypeAlias = NDArray[np.int64]
@@ -52,6 +54,7 @@ class Memory(NamedTuple):
     slots: NDArray[np.uint32]  # (buckets * 16,)
     hashes: _I64  # (L, E)
     at: _I64  # (L, E) bucket in use, by its first slot
+    checks: _I64  # (L, E) check wanted there << 16 | check found
     state_chance: _I32  # (E, 2048) adaptive, by position in the byte and state
     slot_chance: _I32  # (E, COUNTS, BUCKETS) adaptive
     slot_key: _I64  # (L, E) entry of slot_chance in use, -1 for none
@@ -70,7 +73,8 @@ class Memory(NamedTuple):
     final_weights: _I32  # (rows of FINAL_SELECTORS, 16)
     final_chosen: _I64  # (L, 4)
     final_outputs: _I32  # (L, 2)
-    refined: _I32  # (4, 65536 * BUCKETS) probabilities in 1/65536
+    ramp: _I32  # (REFINED,) probabilities that the last calibrations give at first
+    refined: NDArray[np.uint16]  # (4, 65536 * REFINED) differences to them, modulo 65536
     refined_at: _I64  # (L, 4)
     partial: _I64  # (L,) bits of the byte so far, after a one
 
@@ -132,25 +136,27 @@ def open_memory(
         slots=np.zeros(16 << slot_bits, np.uint32),
         hashes=np.zeros((lanes, experts), np.int64),
         at=np.zeros((lanes, experts), np.int64),
+        checks=np.zeros((lanes, experts), np.int64),
         state_chance=states,
         slot_chance=known,
         slot_key=np.zeros((lanes, experts), np.int64),
         run_chance=_adaptive(full((experts, 512), 49152)),
         runs=np.zeros((lanes, experts, 3), np.int64),
-        match_heads=full((models, 1 << min(max(size.bit_length(), 10), 20)), 0),
+        match_heads=np.zeros((models, 1 << min(max(size.bit_length(), 10), 20)), np.int32),
         match_chance=_adaptive(full((models, 1024), 49152)),
         matches=np.zeros((lanes, models, 5), np.int64),
         counts=np.zeros((lanes, 257), np.uint32),
         network=np.zeros((lanes, 4), np.int64),
         network_chance=_adaptive(np.tile(ramp, 8 * 256)),
         inputs=np.zeros((lanes, width), np.int32),
-        weights=_first_weights(experts * inputs, width, network=network),
+        weights=_first_weights(sum(SELECTORS[:sets]), experts * inputs, width, network=network),
         chosen=np.zeros((lanes, sets), np.int64),
         outputs=np.zeros((lanes, sets, 2), np.int32),
         final_weights=full((sum(FINAL_SELECTORS), 16), 65536 // sets),
         final_chosen=np.zeros((lanes, 4), np.int64),
         final_outputs=np.zeros((lanes, 2), np.int32),
-        refined=np.tile(ramp, (4, 65536)),
+        ramp=tables.squash_table()[_refined_logits() + tables.LIMIT],
+        refined=np.zeros((4, 65536 * REFINED), np.uint16),
         refined_at=np.zeros((lanes, 4), np.int64),
         partial=np.ones(lanes, np.int64),
     )
@@ -160,8 +166,14 @@ def _adaptive(chance: _I32) -> _I32:
     return (chance << 4) << 10
 
 
-def _first_weights(inputs: int, width: int, *, network: bool) -> _I32:
-    weights = np.zeros((sum(SELECTORS), width), np.int32)
+def _refined_logits() -> _I64:
+    """Logits of the entries of the last calibrations, within what is possible."""
+    logits = (2 * np.arange(REFINED) - REFINED + 1) * (REFINED_STEP // 2)
+    return np.clip(logits, -tables.LIMIT, tables.LIMIT)
+
+
+def _first_weights(rows: int, inputs: int, width: int, *, network: bool) -> _I32:
+    weights = np.zeros((rows, width), np.int32)
     weights[:, :inputs] = 65536 // inputs
     if network:
         weights[:, inputs + len(MATCH_BYTES) * MATCH_INPUTS] = 40000
