@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,7 +15,7 @@ from . import files, options
 from .ui import Ui, print_table
 
 if TYPE_CHECKING:
-    from mbz.codec import ArchiveInfo
+    from mbz.codec import ArchiveInfo, BlockInfo
 
 COLUMNS = (
     "archive",
@@ -27,7 +28,6 @@ COLUMNS = (
     "fingerprint",
     "check",
 )
-BLOCK_COLUMNS = ("archive", "block", "offset", "kind", "bytes", "content", "lanes", "check")
 
 
 def info(
@@ -56,9 +56,8 @@ def info(
             print_table(COLUMNS, [_row(*archive) for archive in found])
             if verbose:
                 typer.echo()
-                print_table(
-                    BLOCK_COLUMNS, [row for archive in found for row in _block_rows(*archive)]
-                )
+                columns = ("archive", "block", *_block(found[0][1].blocks[0]))
+                print_table(columns, [row for archive in found for row in _block_rows(*archive)])
     ui.exit()
 
 
@@ -73,18 +72,23 @@ def _as_json(name: str, archive: ArchiveInfo) -> dict[str, object]:
         "model": _model_name(archive),
         "fingerprint": _fingerprint(archive),
         "check": _check(archive),
-        "blocks": [
-            {
-                "offset": info.offset,
-                "content_offset": info.raw_offset,
-                "kind": info.block.kind.name.lower(),
-                "bytes": info.block.coded_length,
-                "content": info.block.raw_length,
-                "lanes": info.block.lanes,
-                "check": info.block.check.hex(),
-            }
-            for info in archive.blocks
-        ],
+        "blocks": [_block(info) for info in archive.blocks],
+    }
+
+
+def _block(info: BlockInfo) -> dict[str, str | int | None]:
+    block, coding = info.block, info.block.coding
+    how = {} if coding is None else asdict(coding)
+    return {
+        "offset": info.offset,
+        "content_offset": info.raw_offset,
+        "kind": block.kind.name.lower(),
+        "bytes": block.coded_length,
+        "content": block.raw_length,
+        "network": how.get("network"),
+        "experts": how.get("experts"),
+        "lanes": how.get("lanes"),
+        "check": block.check.hex(),
     }
 
 
@@ -104,18 +108,10 @@ def _row(name: str, archive: ArchiveInfo) -> list[str | int | float]:
 
 
 def _block_rows(name: str, archive: ArchiveInfo) -> list[list[str | int | float]]:
+    blocks = map(_block, archive.blocks)
     return [
-        [
-            name,
-            number,
-            info.offset,
-            info.block.kind.name.lower(),
-            info.block.coded_length,
-            info.block.raw_length,
-            info.block.lanes,
-            info.block.check.hex(),
-        ]
-        for number, info in enumerate(archive.blocks)
+        [name, number, *("-" if value is None else value for value in block.values())]
+        for number, block in enumerate(blocks)
     ]
 
 

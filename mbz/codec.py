@@ -11,10 +11,11 @@ from typing import Final, Protocol
 import xxhash
 
 from mbz import container
-from mbz.container import Block, End, Header, Kind, ModelId, Readable, Reader
+from mbz.container import Block, Coding, End, Header, Kind, ModelId
 from mbz.errors import BadMagic, Corrupt, LimitExceeded, MbzError
 from mbz.exact import Predictor
-from mbz.payload import decode_lzma, decode_model, default_lanes, encode_lzma, encode_model
+from mbz.payload import decode, decode_lzma, default_lanes, encode, encode_lzma
+from mbz.reader import Readable, Reader
 
 __all__ = [
     "DEFAULT_BLOCK",
@@ -90,6 +91,7 @@ def compress(
     predictor: Predictor | None = None,
     model_id: ModelId | None = None,
     *,
+    experts: str | None = None,
     block_size: int = DEFAULT_BLOCK,
     lanes: int | None = None,
     size: int | None = None,
@@ -102,8 +104,10 @@ def compress(
         dst: where the archive goes.
         predictor: the model, or None to use none.
         model_id: how the archive names the model; given exactly if `predictor` is.
+        experts: set of adaptive experts to mix with the model, one of `mbz.mixing.SETS`, which
+            data of a kind of its own may exchange for another; None for the model alone.
         block_size: content bytes of a block, 1 to `container.MAX_BLOCK`.
-        lanes: lanes of each model block, 1 to `container.MAX_LANES`, cut to the block's length;
+        lanes: lanes of each coded block, 1 to `container.MAX_LANES`, cut to the block's length;
             None lets `default_lanes` choose.
         size: length of the content if known; recorded when there are several blocks.
         progress: called with the number of content bytes done so far.
@@ -122,7 +126,7 @@ def compress(
         raise ValueError(f"size must be 0 to {container.MAX_SIZE}")
 
     reader = Reader(src)
-    pick = _Picker(predictor, lanes, progress)
+    pick = _Picker(predictor, experts, lanes, progress)
     written = 0
 
     def write(*pieces: bytes) -> None:
@@ -132,7 +136,7 @@ def compress(
             written += len(piece)
 
     def pack_compact(block: Block) -> bytes:
-        model = model_id if block.kind is Kind.MODEL else None
+        model = model_id if _needs_model(block) else None
         return container.pack_header(Header(model=model, size=block.raw_length, only_block=block))
 
     raw = reader.up_to(block_size)
@@ -144,7 +148,7 @@ def compress(
             raw_length=reader.offset,
             archive_length=written,
             blocks=(block,),
-            uses_model=block.kind is Kind.MODEL,
+            uses_model=_needs_model(block),
         )
 
     write(container.pack_header(Header(model=model_id, size=size, only_block=None)))
@@ -261,7 +265,7 @@ def decode_block(
     *,
     progress: Progress | None = None,
 ) -> bytes:
-    """The content of one block, checked; for a model block `predictor` must be given.
+    """The content of one block, checked; if its coding has a network `predictor` must be given.
 
     Raises:
         Corrupt: the payload does not decode to content with the block's check.
@@ -272,10 +276,11 @@ def decode_block(
     elif block.kind is Kind.LZMA:
         raw = decode_lzma(payload, block.raw_length)
     else:
-        assert predictor is not None
-        raw = decode_model(payload, block.raw_length, block.lanes, predictor, report)
+        assert block.coding is not None
+        used = predictor if block.coding.network else None
+        raw = decode(payload, block.raw_length, block.coding, used, report)
     if container.content_check(raw)[: len(block.check)] != block.check:
-        cause = ", or the model is not the one that made it" if block.kind is Kind.MODEL else ""
+        cause = ", or the model is not the one that made it" if _needs_model(block) else ""
         raise Corrupt(f"A block's content has the wrong check: the archive is damaged{cause}.")
     report(len(raw))
     return raw
@@ -285,9 +290,14 @@ class _Picker:
     """Codes a block in every way there is and picks the smallest."""
 
     def __init__(
-        self, predictor: Predictor | None, lanes: int | None, progress: Progress | None
+        self,
+        predictor: Predictor | None,
+        experts: str | None,
+        lanes: int | None,
+        progress: Progress | None,
     ) -> None:
         self._predictor = predictor
+        self._experts = experts
         self._lanes = lanes
         self._progress = progress
 
@@ -299,12 +309,13 @@ class _Picker:
         The first wins a tie: stored is the fastest to decode, then LZMA.
         """
         report = _from(offset, self._progress)
-        coded = [(Kind.STORED, 0, raw)]
+        coded: list[tuple[Kind, Coding | None, bytes]] = [(Kind.STORED, None, raw)]
         if raw:
-            coded.append((Kind.LZMA, 0, encode_lzma(raw)))
-        if raw and self._predictor is not None:
-            lanes = min(self._lanes or default_lanes(len(raw)), len(raw))
-            coded.append((Kind.MODEL, lanes, encode_model(raw, lanes, self._predictor, report)))
+            coded.append((Kind.LZMA, None, encode_lzma(raw)))
+        coding = self._coding(raw)
+        if coding is not None:
+            predictor = self._predictor if coding.network else None
+            coded.append((Kind.CODED, coding, encode(raw, coding, predictor, report)))
         report(len(raw))
         check = container.content_check(raw)
         candidates = [
@@ -313,14 +324,30 @@ class _Picker:
                     kind=kind,
                     raw_length=len(raw),
                     coded_length=len(payload),
-                    lanes=lanes,
                     check=check,
+                    coding=coding,
                 ),
                 payload,
             )
-            for kind, lanes, payload in coded
+            for kind, coding, payload in coded
         ]
         return min(candidates, key=lambda pair: len(pack(pair[0])) + len(pair[1]))
+
+    def _coding(self, raw: bytes) -> Coding | None:
+        """How to code a block, if it can be."""
+        network = self._predictor is not None
+        if not raw or not (network or self._experts):
+            return None
+        lanes = min(self._lanes or default_lanes(len(raw)), len(raw))
+        if not self._experts:
+            return Coding(lanes=lanes, network=network)
+        from mbz.mixing import SETS  # noqa: PLC0415 - numba is heavy
+
+        return Coding(lanes=lanes, network=network, experts=SETS.index(self._experts) + 1)
+
+
+def _needs_model(block: Block) -> bool:
+    return block.coding is not None and block.coding.network
 
 
 def _next_header(reader: Reader) -> Header | None:
@@ -348,7 +375,7 @@ def _marks(reader: Reader, header: Header) -> Iterator[Block | End]:
         return
     total = 0
     while isinstance(mark := container.read_block(reader), Block):
-        if mark.kind is Kind.MODEL and header.model is None:
+        if _needs_model(mark) and header.model is None:
             raise Corrupt("The archive is damaged: a block needs a model, but none is named.")
         total += mark.raw_length
         if total > (container.MAX_SIZE if header.size is None else header.size):

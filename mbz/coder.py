@@ -84,7 +84,10 @@ class Decoder:
         return decoded
 
 
-_MESSAGE = "The archive is damaged: a model block holds a code that no content has."
+_MESSAGE = (
+    "The archive is damaged: a block holds a code that no content has, "
+    "or the model is not the one that made it."
+)
 
 
 def _assert_rows(counts: NDArray[np.float32]) -> None:

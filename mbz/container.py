@@ -5,11 +5,12 @@ Knows neither models nor the coder. Imports the standard library and xxhash only
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, Protocol
+from typing import Final
 
 import xxhash
 
 from mbz.errors import BadMagic, Corrupt, Truncated, UnknownVersion
+from mbz.reader import Reader
 
 __all__ = [
     "ARITHMETIC_VERSION",
@@ -21,12 +22,11 @@ __all__ = [
     "MAX_NAME",
     "MAX_SIZE",
     "Block",
+    "Coding",
     "End",
     "Header",
     "Kind",
     "ModelId",
-    "Readable",
-    "Reader",
     "check_of",
     "content_check",
     "pack_block",
@@ -47,22 +47,17 @@ MAX_NAME: Final = 255
 MAX_SIZE: Final = (1 << 63) - 1
 
 # Bits of the header's flags (section 3).
-_FORM_BITS, _HAS_MODEL, _HAS_NAME, _HAS_SIZE, _HAS_LANES, _RESERVED = (
-    0x03,
-    0x04,
-    0x08,
-    0x10,
-    0x20,
-    0x80,
-)
+_FORM_BITS, _HAS_MODEL, _HAS_NAME, _HAS_SIZE, _RESERVED = 0x03, 0x04, 0x08, 0x10, 0xA0
 # Bits of a block header's kind (section 4).
 _KIND_BITS, _KIND_RESERVED = 0x03, 0x7C
+# Bits of a coding (section 4).
+_EXPERT_BITS, _HAS_NETWORK, _HAS_ROWS, _HAS_LANES, _CODING_RESERVED = 0x07, 0x08, 0x10, 0x20, 0xC0
 _BLOCKS_FOLLOW = _END = 3
+_PLAIN_ROWS = 4, 1  # stride and unit where a coding says nothing of rows
 _CHECK16_BYTES = 2
 _COMPACT_CHECK_BYTES = 4
 _CHECK_BYTES = 8
 _VARINT_BYTES = 9
-_PIECE = 1 << 20  # bytes asked of a stream at once
 
 
 class Kind(IntEnum):
@@ -70,7 +65,7 @@ class Kind(IntEnum):
 
     STORED = 0
     LZMA = 1
-    MODEL = 2
+    CODED = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,14 +83,33 @@ class ModelId:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Coding:
+    """How the bytes of a coded block are predicted (sections 4 and 7).
+
+    Attributes:
+        lanes: streams that are coded side by side, 1 to MAX_LANES.
+        network: whether the archive's model takes part.
+        experts: number of the set of adaptive experts, 0 for the model alone, at most 7.
+        stride: bytes of a row or record, 1 to MAX_BLOCK.
+        unit: bytes of a sample or pixel, 1 to `stride`.
+    """
+
+    lanes: int
+    network: bool
+    experts: int = 0
+    stride: int = 4
+    unit: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
     """What the header of one block says; `check` has 8 bytes, or 4 in the compact form."""
 
     kind: Kind
     raw_length: int
     coded_length: int
-    lanes: int  # 0 unless kind is MODEL
     check: bytes
+    coding: Coding | None  # of coded blocks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,93 +156,43 @@ def pack_header(header: Header) -> bytes:
         fields += _varint(header.size)
     if block is not None:
         assert block.raw_length == header.size
-        assert (block.kind is Kind.MODEL) == (model is not None)
-        if block.lanes > 1:
-            flags |= _HAS_LANES
-            fields += _varint(block.lanes)
+        assert (block.coding is not None and block.coding.network) == (model is not None)
+        if block.coding is not None:
+            fields += _pack_coding(block.coding)
         if block.kind is not Kind.STORED:
             fields += _varint(block.coded_length)
         fields += block.check[:_COMPACT_CHECK_BYTES]
-    versions = FORMAT_VERSION << 4 | (0 if model is None else ARITHMETIC_VERSION)
+    plain = block is not None and block.coding is None
+    versions = FORMAT_VERSION << 4 | (0 if plain else ARITHMETIC_VERSION)
     return _sealed(MAGIC + bytes([versions, flags]) + fields)
 
 
 def pack_block(block: Block) -> bytes:
     """The bytes of a block header in the block form; the payload follows it."""
     fields = bytes([block.kind]) + _varint(block.raw_length)
-    if block.kind is Kind.MODEL:
-        fields += _varint(block.lanes)
+    if block.coding is not None:
+        fields += _pack_coding(block.coding)
     if block.kind is not Kind.STORED:
         fields += _varint(block.coded_length)
     return _sealed(fields + block.check)
 
 
+def _pack_coding(coding: Coding) -> bytes:
+    flags, fields = coding.experts, b""
+    if coding.network:
+        flags |= _HAS_NETWORK
+    if (coding.stride, coding.unit) != _PLAIN_ROWS:
+        flags |= _HAS_ROWS
+        fields += _varint(coding.stride) + _varint(coding.unit)
+    if coding.lanes > 1:
+        flags |= _HAS_LANES
+        fields += _varint(coding.lanes)
+    return bytes([flags]) + fields
+
+
 def pack_end(end: End) -> bytes:
     """The bytes of the end mark."""
     return _sealed(bytes([_END]) + _varint(end.raw_length) + end.check)
-
-
-class Readable(Protocol):
-    """A binary stream; it may give fewer bytes than asked for, and none only at its end."""
-
-    def read(self, size: int, /) -> bytes:
-        """Up to `size` bytes."""
-
-
-class Reader:
-    """Reads a stream exactly: as many bytes as asked for, or `Truncated`.
-
-    `offset` counts the bytes taken since the reader was made.
-    """
-
-    def __init__(self, src: Readable) -> None:
-        self.offset = 0
-        self._src = src
-        self._ahead = b""  # at most one byte
-
-    def at_end(self) -> bool:
-        """Whether no byte is left; may wait for one."""
-        if not self._ahead:
-            self._ahead = self._src.read(1)
-        return not self._ahead
-
-    def up_to(self, size: int) -> bytes:
-        """The next `size` bytes, fewer only at the end; takes memory only for bytes that exist."""
-        pieces, missing = [self._ahead[:size]], size - len(self._ahead[:size])
-        self._ahead = self._ahead[size:]
-        while missing:
-            piece = self._src.read(min(missing, _PIECE))
-            if not piece:
-                break
-            pieces.append(piece)
-            missing -= len(piece)
-        self.offset += size - missing
-        return b"".join(pieces)
-
-    def exactly(self, size: int) -> bytes:
-        """The next `size` bytes.
-
-        Raises:
-            Truncated: the stream ends before them.
-        """
-        data = self.up_to(size)
-        if len(data) < size:
-            raise Truncated(f"The archive is cut off after {self.offset} bytes.")
-        return data
-
-    def skip(self, size: int) -> None:
-        """Passes over `size` bytes, seeking if the stream can.
-
-        Raises:
-            Truncated: the stream ends before them.
-        """
-        seekable = getattr(self._src, "seekable", None)
-        if size > 1 and not self._ahead and seekable is not None and seekable():
-            self._src.seek(size - 1, 1)  # type: ignore[attr-defined]
-            self.offset += size - 1
-            size = 1  # reading the last byte proves that the others were there
-        while size:
-            size -= len(self.exactly(min(size, _PIECE)))
 
 
 def read_header(reader: Reader) -> Header:
@@ -256,15 +220,16 @@ def read_header(reader: Reader) -> Header:
     flags = fields.byte()
     form = flags & _FORM_BITS
     compact = form != _BLOCKS_FOLLOW
+    coded = form == Kind.CODED
     _require(not flags & _RESERVED, "a reserved flag is set")
+    has_model = bool(flags & _HAS_MODEL)
     if compact:
-        needs = _HAS_SIZE | (_HAS_MODEL if form == Kind.MODEL else 0)
-        _require(flags & (_HAS_SIZE | _HAS_MODEL) == needs, "its flags do not fit together")
-    _require(bool(flags & _HAS_MODEL) or not flags & _HAS_NAME, "it names no model but has a name")
-    _require(form == Kind.MODEL or not flags & _HAS_LANES, "it has lanes but no model block")
+        fits = flags & _HAS_SIZE and (coded or not has_model)
+        _require(bool(fits), "its flags do not fit together")
+    _require(has_model or not flags & _HAS_NAME, "it names no model but has a name")
 
     model = None
-    if flags & _HAS_MODEL:
+    if has_model:
         fingerprint = fields.take(FINGERPRINT_BYTES)
         name = None
         if flags & _HAS_NAME:
@@ -276,8 +241,9 @@ def read_header(reader: Reader) -> Header:
     block = None
     if compact:
         assert size is not None
-        lanes = fields.varint() if flags & _HAS_LANES else int(form == Kind.MODEL)
-        block = _read_lengths(fields, Kind(form), size, lanes, _COMPACT_CHECK_BYTES)
+        block = _read_rest(fields, Kind(form), size, _COMPACT_CHECK_BYTES)
+        network = block.coding is not None and block.coding.network
+        _require(network == has_model, "its block and its header disagree about a model")
     fields.verify()
     return Header(model=model, size=size, only_block=block)
 
@@ -298,30 +264,40 @@ def read_block(reader: Reader) -> Block | End:
     else:
         _require(raw_length > 0, "a block is empty")
         kind = Kind(bits & _KIND_BITS)
-        lanes = fields.varint() if kind is Kind.MODEL else 0
-        mark = _read_lengths(fields, kind, raw_length, lanes, _CHECK_BYTES)
+        mark = _read_rest(fields, kind, raw_length, _CHECK_BYTES)
     fields.verify()
     return mark
 
 
-def _read_lengths(
-    fields: "_Fields", kind: Kind, raw_length: int, lanes: int, check_bytes: int
-) -> Block:
-    """The part that block headers and compact headers share: coded length and content check."""
+def _read_rest(fields: "_Fields", kind: Kind, raw_length: int, check_bytes: int) -> Block:
+    """The part that block headers and compact headers share: coding, coded length and check."""
     _require(raw_length <= MAX_BLOCK, "a block is longer than the format allows")
+    coding = _read_coding(fields, raw_length) if kind is Kind.CODED else None
     coded_length = raw_length
     if kind is not Kind.STORED:
         coded_length = fields.varint()
         _require(coded_length < raw_length, "a block's coded length is not below its raw length")
-    if kind is Kind.MODEL:
-        _require(1 <= lanes <= min(MAX_LANES, raw_length), "a block has too few or too many lanes")
     return Block(
         kind=kind,
         raw_length=raw_length,
         coded_length=coded_length,
-        lanes=lanes,
         check=fields.take(check_bytes),
+        coding=coding,
     )
+
+
+def _read_coding(fields: "_Fields", raw_length: int) -> Coding:
+    flags = fields.byte()
+    _require(not flags & _CODING_RESERVED, "a reserved bit is set in a block's coding")
+    experts, network = flags & _EXPERT_BITS, bool(flags & _HAS_NETWORK)
+    _require(experts > 0 or network, "a block is predicted by nothing")
+    stride, unit = _PLAIN_ROWS
+    if flags & _HAS_ROWS:
+        stride, unit = fields.varint(), fields.varint()
+        _require(1 <= unit <= stride <= MAX_BLOCK, "a block has rows of no possible size")
+    lanes = fields.varint() if flags & _HAS_LANES else 1
+    _require(1 <= lanes <= min(MAX_LANES, raw_length), "a block has too few or too many lanes")
+    return Coding(lanes=lanes, network=network, experts=experts, stride=stride, unit=unit)
 
 
 class _Fields:

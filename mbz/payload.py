@@ -1,20 +1,24 @@
-"""Payloads of single blocks: raw LZMA2, and a model's code over lanes (docs/format.md, 6 and 7).
+"""Payloads of single blocks: raw LZMA2, and code over lanes (docs/format.md, 6 and 7).
 
 What decoding returns is not yet known to be right: the caller compares the content check.
 """
 
 import lzma
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mbz.coder import Decoder, Encoder
+from mbz.container import Coding
 from mbz.errors import Corrupt
 from mbz.exact import Predictor
 
-__all__ = ["decode_lzma", "decode_model", "default_lanes", "encode_lzma", "encode_model"]
+if TYPE_CHECKING:
+    from mbz.mixing import Mixer
+
+__all__ = ["decode", "decode_lzma", "default_lanes", "encode", "encode_lzma"]
 
 LANE_BYTES: Final = 8192
 DEFAULT_MAX_LANES: Final = 128
@@ -68,43 +72,130 @@ def _lzma_filter(raw_length: int) -> dict[str, int]:
     return {"id": lzma.FILTER_LZMA2, "dict_size": max(_MIN_DICTIONARY, raw_length)}
 
 
-def encode_model(raw: bytes, lanes: int, predictor: Predictor, report: Report) -> bytes:
-    """The code of a block under the model (section 7); `report` gets the bytes done in it."""
-    symbols_LT = _split_lanes(raw, lanes)
-    num_steps = symbols_LT.shape[1]
+def encode(raw: bytes, coding: Coding, predictor: Predictor | None, report: Report) -> bytes:
+    """The code of a block (sections 7 and 8).
+
+    Args:
+        raw: content of the block, at least a byte a lane.
+        coding: how to predict it; its set of experts exists.
+        predictor: the model, if it takes part.
+        report: called with the number of bytes done.
+    """
+    symbols_TL = np.ascontiguousarray(_split_lanes(raw, coding.lanes).T)
+    parts = _parts(symbols_TL, len(raw), predictor, report)
+    if not coding.experts:
+        encoder = Encoder()
+        for part_SL, counts_SLV, num in parts:
+            assert counts_SLV is not None
+            encoder.encode(part_SL.reshape(-1)[:num], counts_SLV.reshape(-1, 256)[:num])
+        return encoder.finish()
+    from mbz.mixing import BitEncoder  # noqa: PLC0415 - numba is heavy
+
+    mixer = open_mixer(coding, len(raw))
+    bit_encoder = BitEncoder()
+    for part_SL, counts_SLV, _ in parts:
+        bit_encoder.encode(part_SL, mixer.score(part_SL, _integers(counts_SLV)))
+    return bit_encoder.finish()
+
+
+def _parts(
+    symbols_TL: NDArray[np.uint8], size: int, predictor: Predictor | None, report: Report
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32] | None, int]]:
+    """Some steps of all lanes at a time: bytes (S, L), the model's counts, how many bytes exist."""
+    lanes = symbols_TL.shape[1]
+    if predictor is not None:
+        predictor.reset(lanes)
     steps_at_once = max(1, _SCORE_BYTES // lanes)
-    encoder = Encoder()
-    predictor.reset(lanes)
     done = 0
-    for start in range(0, num_steps, steps_at_once):
-        part_LS = np.ascontiguousarray(symbols_LT[:, start : start + steps_at_once])
-        counts_SLV = np.ascontiguousarray(predictor.score(part_LS).swapaxes(0, 1))
-        num = min(part_LS.size, len(raw) - done)  # leaves the last step's missing bytes out
-        encoder.encode(part_LS.T.reshape(-1)[:num], counts_SLV.reshape(-1, 256)[:num])
+    for start in range(0, len(symbols_TL), steps_at_once):
+        part_SL = symbols_TL[start : start + steps_at_once]
+        counts_SLV = None
+        if predictor is not None:
+            counts_LSV = predictor.score(np.ascontiguousarray(part_SL.T))
+            counts_SLV = np.ascontiguousarray(counts_LSV.swapaxes(0, 1))
+        num = min(part_SL.size, size - done)  # leaves the last step's missing bytes out
+        yield part_SL, counts_SLV, num
         done += num
         report(done)
-    return encoder.finish()
 
 
-def decode_model(
-    payload: bytes, raw_length: int, lanes: int, predictor: Predictor, report: Report
+def decode(
+    payload: bytes, raw_length: int, coding: Coding, predictor: Predictor | None, report: Report
 ) -> bytes:
-    """Undoes `encode_model`; raises Corrupt or gives wrong bytes if anything is damaged."""
-    num_steps = -(-raw_length // lanes)
-    symbols_TL = np.zeros((num_steps, lanes), np.uint8)
-    decoder = Decoder(payload)
-    predictor.reset(lanes)
+    """Undoes `encode`; raises Corrupt or gives wrong bytes if anything is damaged."""
+    lanes = coding.lanes
+    symbols_TL = np.zeros((-(-raw_length // lanes), lanes), np.uint8)
+    following = _decoder(payload, raw_length, coding)
+    steps = 1 if predictor is not None else max(1, _SCORE_BYTES // lanes)
+    if predictor is not None:
+        predictor.reset(lanes)
     reported = 0
-    for step in range(num_steps):
-        if step:
-            predictor.push(symbols_TL[step - 1])
-        done = step * lanes
-        num = min(lanes, raw_length - done)
-        symbols_TL[step, :num] = decoder.decode(predictor.counts()[:num])
-        if done + num - reported >= _REPORT_BYTES:
-            reported = done + num
+    for start in range(0, len(symbols_TL), steps):
+        counts_LV = None
+        if predictor is not None:
+            if start:
+                predictor.push(symbols_TL[start - 1])
+            counts_LV = predictor.counts()
+        symbols_TL[start : start + steps] = following(steps, counts_LV)
+        done = min((start + steps) * lanes, raw_length)
+        if done - reported >= _REPORT_BYTES:
+            reported = done
             report(reported)
     return _join_lanes(symbols_TL.T, raw_length)
+
+
+def _decoder(
+    payload: bytes, raw_length: int, coding: Coding
+) -> Callable[[int, NDArray[np.float32] | None], NDArray[np.uint8]]:
+    """A function that gives the bytes of the next steps, (S, L), from the counts of one, (L, V)."""
+    if not coding.experts:
+        decoder = Decoder(payload)
+        left = raw_length
+
+        def coded(_steps: int, counts_LV: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+            nonlocal left
+            assert counts_LV is not None
+            symbols_1L = np.zeros((1, coding.lanes), np.uint8)
+            num = min(coding.lanes, left)
+            symbols_1L[0, :num] = decoder.decode(counts_LV[:num])
+            left -= num
+            return symbols_1L
+
+        return coded
+    from mbz.mixing import BitDecoder  # noqa: PLC0415 - numba is heavy
+
+    mixer = open_mixer(coding, raw_length)
+    bit_decoder = BitDecoder(payload)
+
+    def mixed(steps: int, counts_LV: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+        counts_1LV = None if counts_LV is None else _integers(counts_LV[None])
+        return mixer.decode(bit_decoder, steps, counts_1LV)
+
+    return mixed
+
+
+def open_mixer(coding: Coding, size: int) -> "Mixer":
+    """The mixing coder of a block of `size` bytes.
+
+    Raises:
+        Corrupt: there is no such set of experts.
+    """
+    from mbz.mixing import SETS, Mixer  # noqa: PLC0415 - numba is heavy
+
+    if coding.experts > len(SETS):
+        raise Corrupt("The archive is damaged: a block needs a set of experts that does not exist.")
+    return Mixer(
+        size,
+        coding.lanes,
+        use=SETS[coding.experts - 1],
+        network=coding.network,
+        stride=coding.stride,
+        unit=coding.unit,
+    )
+
+
+def _integers(counts: NDArray[np.float32] | None) -> NDArray[np.uint32] | None:
+    return None if counts is None else counts.astype(np.uint32)
 
 
 def _split_lanes(raw: bytes, lanes: int) -> NDArray[np.uint8]:

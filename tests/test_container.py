@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mbz import container
-from mbz.container import Block, End, Header, Kind, ModelId, Reader
+from mbz.container import Block, Coding, End, Header, Kind, ModelId
 from mbz.errors import BadMagic, Corrupt, Truncated, UnknownVersion
+from mbz.reader import Reader
 
 FINGERPRINT = bytes.fromhex("0011223344556677")
 CHECK = container.content_check(b"abc")
@@ -36,8 +37,9 @@ def read_block(data: bytes) -> Block | End:
     return mark
 
 
-def block(kind, raw, coded, lanes=0, check=CHECK) -> Block:
-    return Block(kind=kind, raw_length=raw, coded_length=coded, lanes=lanes, check=check)
+def block(kind, raw, coded, **coding) -> Block:
+    how = Coding(**{"lanes": 1, "network": True, **coding}) if kind is Kind.CODED else None
+    return Block(kind=kind, raw_length=raw, coded_length=coded, coding=how, check=CHECK)
 
 
 def test_content_check_is_xxh64_little_endian():
@@ -54,17 +56,25 @@ GOLDEN = [
         Header(
             model=ModelId(fingerprint=FINGERPRINT),
             size=200,
-            only_block=block(Kind.MODEL, 200, 128, 1),
+            only_block=block(Kind.CODED, 200, 128),
         ),
-        "b56d62 00 16 0011223344556677 c801 8001 990977ad",
+        "b56d62 00 16 0011223344556677 c801 08 8001 990977ad",
     ),
     (
         Header(
             model=ModelId(fingerprint=FINGERPRINT, name="wee"),
             size=200,
-            only_block=block(Kind.MODEL, 200, 0, 128),
+            only_block=block(Kind.CODED, 200, 0, lanes=128, experts=5),
         ),
-        "b56d62 00 3e 0011223344556677 03 776565 c801 8001 00 990977ad",
+        "b56d62 00 1e 0011223344556677 03 776565 c801 2d 8001 00 990977ad",
+    ),
+    (
+        Header(
+            model=None,
+            size=200,
+            only_block=block(Kind.CODED, 200, 9, network=False, experts=4, stride=300, unit=3),
+        ),
+        "b56d62 00 12 c801 14 ac02 03 09 990977ad",
     ),
     (Header(model=None, size=None, only_block=None), "b56d62 00 03"),
     (
@@ -82,7 +92,7 @@ def test_golden_headers(parsed, fields):
     assert (again.model, again.size) == (parsed.model, parsed.size)
     if parsed.only_block is not None:
         assert again.only_block.check == CHECK[:4]
-        assert again.only_block.lanes == parsed.only_block.lanes
+        assert again.only_block.coding == parsed.only_block.coding
         assert again.only_block.coded_length == parsed.only_block.coded_length
 
 
@@ -91,7 +101,11 @@ def test_golden_headers(parsed, fields):
     [
         (block(Kind.STORED, 5, 5), "00 05 990977adf52cbc44"),
         (block(Kind.LZMA, 1 << 20, 100), "01 808040 64 990977adf52cbc44"),
-        (block(Kind.MODEL, 1 << 26, 0, 4096), "02 80808020 8020 00 990977adf52cbc44"),
+        (block(Kind.CODED, 1 << 26, 0, lanes=4096), "02 80808020 28 8020 00 990977adf52cbc44"),
+        (
+            block(Kind.CODED, 99, 0, network=False, experts=7, stride=1, lanes=2),
+            "02 63 37 01 01 02 00 990977adf52cbc44",
+        ),
         (End(raw_length=0, check=CHECK), "03 00 990977adf52cbc44"),
     ],
 )
@@ -124,12 +138,14 @@ def test_unknown_versions(versions):
 STORED, MODEL = "00 990977ad", "0011223344556677"
 FAULTY_HEADERS = {
     "reserved flag": (0x83, ""),
+    "other reserved flag": (0x23, ""),
     "compact without size": (0x00, "990977ad"),
     "stored with model": (0x14, MODEL + STORED),
-    "model block without model": (0x12, "c8 01 05 990977ad"),
+    "network without model": (0x12, "c8 01 08 05 990977ad"),
+    "model without network": (0x16, MODEL + "c8 01 01 05 990977ad"),
+    "no prediction": (0x12, "c8 01 00 05 990977ad"),
+    "reserved bit of a coding": (0x12, "c8 01 41 05 990977ad"),
     "name without model": (0x0B, "01 61"),
-    "lanes without model block": (0x30, "c8 01 01 990977ad"),
-    "lanes in block form": (0x27, MODEL + "01"),
     "empty name": (0x0F, MODEL + "00"),
     "name with escape": (0x0F, MODEL + "02 1b 63"),
     "name with C1 control": (0x0F, MODEL + "02 c2 9b"),
@@ -139,10 +155,14 @@ FAULTY_HEADERS = {
     "block too long": (0x10, "81 80 80 20 990977ad"),
     "coded not below raw": (0x11, "05 05 990977ad"),
     "empty LZMA": (0x11, "00 00 990977ad"),
-    "empty model block": (0x16, MODEL + "00 00 990977ad"),
-    "no lanes": (0x36, MODEL + "05 00 01 990977ad"),
-    "more lanes than bytes": (0x36, MODEL + "05 06 01 990977ad"),
-    "too many lanes": (0x36, MODEL + "80 80 40 81 20 01 990977ad"),
+    "empty coded block": (0x16, MODEL + "00 08 00 990977ad"),
+    "no lanes": (0x16, MODEL + "05 28 00 01 990977ad"),
+    "more lanes than bytes": (0x16, MODEL + "05 28 06 01 990977ad"),
+    "too many lanes": (0x16, MODEL + "80 80 40 28 81 20 01 990977ad"),
+    "no stride": (0x12, "05 11 00 00 01 990977ad"),
+    "no unit": (0x12, "05 11 04 00 01 990977ad"),
+    "units above the stride": (0x12, "05 11 04 05 01 990977ad"),
+    "rows too long": (0x12, "05 11 81 80 80 20 01 01 990977ad"),
 }
 
 
@@ -161,8 +181,9 @@ def test_one_fault_in_a_header_is_corrupt(fault):
         "00 00 990977adf52cbc44",
         "00 81808020 990977adf52cbc44",
         "01 05 05 990977adf52cbc44",
+        "02 05 28 00 01 990977adf52cbc44",
+        "02 05 28 06 01 990977adf52cbc44",
         "02 05 00 01 990977adf52cbc44",
-        "02 05 06 01 990977adf52cbc44",
         "03 8000 990977adf52cbc44",
     ],
 )

@@ -32,10 +32,11 @@ BACKENDS = {
 ALLOWED = {
     "errors": set(),
     "config": {"errors"},
-    "container": {"errors"},
+    "reader": {"errors"},
+    "container": {"errors", "reader"},
     "coder": {"errors", "exact"},
-    "payload": {"errors", "container", "coder", "exact"},
-    "codec": {"errors", "container", "coder", "payload", "exact"},  # is given its models
+    "payload": {"errors", "container", "coder", "exact", "mixing"},
+    "codec": {"errors", "container", "reader", "payload", "exact", "mixing"},  # is given its models
     "weights": {"errors", "config"},
     "exact": {"errors", "config", "weights", "exact"},
     "mixing": {"errors", "mixing"},

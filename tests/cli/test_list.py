@@ -20,7 +20,7 @@ def test_list_shows_sizes_model_and_check(mbz, archive, content):
 def test_list_shows_blocks_if_asked(mbz, sample):
     mbz("compress", "-m", "tiny-test", "--block-size", "200", sample)
     result = mbz("list", "-v", sample.with_name("sample.txt.mbz"))
-    assert result.stdout.count(" model ") == 3  # a column and two blocks
+    assert result.stdout.count(" coded ") == 2
 
 
 def test_list_as_json(mbz, archive, content, tiny_model_dir):
@@ -29,7 +29,7 @@ def test_list_as_json(mbz, archive, content, tiny_model_dir):
     assert shown["model"] == "tiny-test"
     assert shown["fingerprint"] == weights.read(tiny_model_dir).fingerprint[:8].hex()
     [block] = shown["blocks"]
-    assert (block["kind"], block["content"], block["lanes"]) == ("model", len(content), 1)
+    assert (block["kind"], block["content"], block["lanes"]) == ("coded", len(content), 1)
 
 
 def test_list_needs_no_model(mbz, archive, environment, monkeypatch):

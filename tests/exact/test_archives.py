@@ -68,7 +68,7 @@ def test_whole_archives(backends, size):
     data = sampled(backends["chosen"], size)
     archive = packed(backends["chosen"], data, block_size=400)
     blocks = codec.describe(io.BytesIO(archive))[0].blocks
-    assert blocks[0].block.kind == Kind.MODEL
+    assert blocks[0].block.kind == Kind.CODED
     for predictor in backends.values():
         assert packed(predictor, data, block_size=400) == archive
         out = io.BytesIO()
