@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from . import compress, decompress, info, models, sample, train, verify
+from . import compress, decompress, info, models, options, sample, train, verify
 
 
 class _Group(TyperGroup):
@@ -34,7 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,  # plain help starts twice as fast and pipes well
 )
-app.command("compress")(compress.compress)
+app.command("compress", cls=options.LevelCommand)(compress.compress)
 app.command("decompress")(decompress.decompress)
 app.command("test")(verify.verify)
 app.command("list")(info.info)

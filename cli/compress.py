@@ -1,5 +1,7 @@
 """`mbz compress`: files to archives."""
 
+from mbz.levels import DEFAULT, LEVELS
+
 from . import files, options
 from .ui import Ui
 
@@ -11,6 +13,8 @@ def compress(
     stdout: options.Stdout = False,
     force: options.Force = False,
     keep: options.Keep = False,  # noqa: ARG001 - accepted because hands type it
+    level: options.Level = DEFAULT,
+    no_mix: options.NoMix = False,
     model: options.Model = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
@@ -22,17 +26,22 @@ def compress(
 ) -> None:
     """Compresses each FILE to FILE.mbz.
 
-    Without FILE, standard input goes to standard output.
+    Without FILE, standard input goes to standard output. Levels -0 to -9 trade time for size; -0
+    needs no network, and --model names the network of the other levels.
     """
     ui = Ui(quiet=quiet, verbose=verbose, debug=debug)
     names = names or [files.STREAM]
     with ui.reporting():
         from mbz import codec, zoo
+        from mbz.errors import MbzError
 
         from .predictors import Models
 
         files.check_outputs(names, output=output, stdout=stdout)
-        folder = zoo.find(model)
+        plan = LEVELS[level]
+        if no_mix and not plan.network and model is None:
+            raise MbzError("--no-mix leaves nothing of level 0, which has no network")
+        folder = zoo.find(model) if plan.network or model is not None else None
         models = Models(folder=folder, device=device, threads=threads)
         for name in names:
             with ui.reporting(name), files.opened(name, binary=False) as source:
@@ -42,12 +51,13 @@ def compress(
                     files.created(target, source, force=force, binary=True) as result,
                     ui.progress(name, size) as progress,
                 ):
-                    predictor, model_id = models.open(folder)
+                    predictor, model_id = models.open(folder) if folder else (None, None)
                     stats = codec.compress(
                         source,
                         result,
                         predictor,
                         model_id,
+                        experts=None if no_mix else plan.experts,
                         block_size=block_size or codec.DEFAULT_BLOCK,
                         lanes=lanes,
                         size=size,

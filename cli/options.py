@@ -4,6 +4,7 @@ import re
 from typing import Annotated, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from mbz.container import MAX_BLOCK, MAX_LANES
 
@@ -15,6 +16,16 @@ def block_size(text: str) -> int:
     if not 1 <= size <= MAX_BLOCK:
         raise typer.BadParameter(f"{text!r} is no size from 1 to {MAX_BLOCK >> 20}M, such as 64K")
     return size
+
+
+class LevelCommand(TyperCommand):
+    """A command that understands -0 to -9 as --level."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Reads the words after the command's name."""
+        end = args.index("--") if "--" in args else len(args)
+        words = [f"--level={word[1]}" if re.fullmatch("-[0-9]", word) else word for word in args]
+        return super().parse_args(ctx, words[:end] + args[end:])
 
 
 DeviceName = Literal["auto", "cpu", "cuda"]
@@ -36,6 +47,17 @@ Model = Annotated[
     str | None,
     typer.Option("-m", "--model", metavar="NAME|PATH", help="Model name or folder."),
 ]
+Level = Annotated[
+    int,
+    typer.Option(
+        "--level",
+        min=0,
+        max=9,
+        metavar="N",
+        help="-0 (fast, no network) to -9 (smallest).",
+    ),
+]
+NoMix = Annotated[bool, typer.Option("--no-mix", help="The network alone, without experts.")]
 Device = Annotated[DeviceName, typer.Option("--device", help="Where the network runs.")]
 Threads = Annotated[
     int | None,

@@ -338,7 +338,7 @@ class _Picker:
         network = self._predictor is not None
         if not raw or not (network or self._experts):
             return None
-        lanes = min(self._lanes or default_lanes(len(raw)), len(raw))
+        lanes = min(self._lanes or default_lanes(len(raw), network=network), len(raw))
         if not self._experts:
             return Coding(lanes=lanes, network=network)
         from mbz.mixing import SETS  # noqa: PLC0415 - numba is heavy

@@ -32,9 +32,12 @@ _LZMA_SETTINGS = ((3, 0, 2), (3, 0, 0), (0, 0, 0))
 Report = Callable[[int], object]
 
 
-def default_lanes(raw_length: int) -> int:
-    """Lanes of a block of `raw_length` >= 1 bytes where the caller does not choose."""
-    return min(DEFAULT_MAX_LANES, -(-raw_length // LANE_BYTES))
+def default_lanes(raw_length: int, *, network: bool) -> int:
+    """Lanes of a block of `raw_length` >= 1 bytes where the caller does not choose.
+
+    The network is faster over many lanes; experts alone are not, and predict best in one.
+    """
+    return min(DEFAULT_MAX_LANES, -(-raw_length // LANE_BYTES)) if network else 1
 
 
 def encode_lzma(raw: bytes) -> bytes:

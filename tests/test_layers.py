@@ -40,6 +40,7 @@ ALLOWED = {
     "weights": {"errors", "config"},
     "exact": {"errors", "config", "weights", "exact"},
     "mixing": {"errors", "mixing"},
+    "levels": set(),
     "sample": {"exact"},
     "zoo": {"errors", "weights"},
     "layers": {"exact", "triton_layers", "triton_attention"},

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mbz.mixing import kernel
 from mbz.mixing.bits import BitDecoder, BitEncoder
+from mbz.mixing.compiled import announce
 from mbz.mixing.experts import SETS
 from mbz.mixing.memory import Memory, open_memory
 
@@ -51,6 +52,7 @@ class Mixer:
             raise ValueError(f"a block of {size} bytes cannot have {lanes} lanes")
         if not 1 <= unit <= stride:
             raise ValueError(f"rows of {stride} bytes cannot hold units of {unit}")
+        announce(kernel.code)
         shorter, longer = divmod(size, lanes)
         lengths = [shorter + 1] * longer + [shorter] * (lanes - longer)
         self.steps = lengths[0]

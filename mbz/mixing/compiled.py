@@ -1,11 +1,33 @@
 """How numba compiles this package."""
 
+import logging
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
 
+log = logging.getLogger(__name__)
+
 # Without the option, each view of an array counts its references, which takes a third to a half of
 # the time. Nothing here allocates, and the caller holds all arrays; numba refuses what would.
-_OPTIONS: dict[str, Any] = {"cache": True, "_nrt": False, "nogil": True, "forceinline": True}
-function: Any = numba.njit(**_OPTIONS)
-"""Decorator; the cache goes beside the source, or to the user's folder if that is read-only."""
+_OPTIONS: dict[str, Any] = {"_nrt": False, "nogil": True, "forceinline": True}
+
+
+def function(python: Callable[..., Any]) -> Any:  # noqa: ANN401 - a compiled function
+    """Decorator; what was compiled is kept beside the source, or in the user's cache folder."""
+    try:
+        return numba.njit(cache=True, **_OPTIONS)(python)
+    except RuntimeError:  # neither place can be written to
+        return numba.njit(**_OPTIONS)(python)
+
+
+def announce(entry: Any) -> None:  # noqa: ANN401 - a compiled function
+    """Says that calling `entry` will take a while, if it has not been compiled on this machine."""
+    if not hasattr(entry, "signatures") or entry.signatures:
+        return  # runs as Python, or is compiled already
+    line = entry.py_func.__code__.co_firstlineno
+    pattern = f"{Path(entry.py_func.__code__.co_filename).stem}.{entry.__name__}-{line}.*.nbi"
+    kept = entry.stats.cache_path
+    if kept is None or not any(Path(kept).glob(pattern)):
+        log.warning("compiling the mixing coder for this machine, once: about a minute")

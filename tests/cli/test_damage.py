@@ -34,14 +34,16 @@ def mutate(archive: bytes, chance: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("blocks", [(), ("--block-size", "200")], ids=["compact", "blocks"])
-def test_mutations_are_found(mbz, sample, content, blocks):
-    assert mbz("compress", "-m", "tiny-test", "--lanes", "8", *blocks, sample).exit_code == 0
+@pytest.mark.parametrize("mixing", ["--no-mix", "-6"])
+def test_mutations_are_found(mbz, sample, content, blocks, mixing):
+    options = ("-m", "tiny-test", "--lanes", "8", mixing, *blocks)
+    assert mbz("compress", *options, sample).exit_code == 0
     path = sample.with_name("sample.txt.mbz")
-    assert b'"kind": "model"' in mbz("list", "--json", path).stdout_bytes
+    assert b'"kind": "coded"' in mbz("list", "--json", path).stdout_bytes
     archive = path.read_bytes()
-    chance = random.Random(len(blocks))
+    chance = random.Random(f"{len(blocks)} {mixing}")
     target = sample.with_name("out")
-    for number in range(MUTATIONS // 2):
+    for number in range(MUTATIONS // 4):
         path.write_bytes(mutate(archive, chance))
         result = mbz("decompress", "-o", target, path)
         if result.exit_code == 0:  # the mutation changed nothing, or an unused bit

@@ -77,7 +77,7 @@ def test_a_trained_model_compresses_and_restores(command, small, tmp_path):
         [*command, "list", "--json", packed], stdout=subprocess.PIPE, check=True
     )
     [archive] = json.loads(listed.stdout)
-    assert [block["kind"] for block in archive["blocks"]] == ["model"]  # and not LZMA
+    assert [block["kind"] for block in archive["blocks"]] == ["coded"]  # and not LZMA
     subprocess.run([*command, "decompress", "-m", out, "-o", restored, packed], check=True)
     assert restored.read_bytes() == original.read_bytes()
 

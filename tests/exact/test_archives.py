@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from mbz import codec, weights
-from mbz.container import Kind, ModelId
+from mbz.container import Coding, Kind, ModelId
 from mbz.exact import Predictor, open_predictor
 from mbz.exact.reference import ReferencePredictor
 from mbz.exact.torch_backend import Stack, TorchPredictor
 from mbz.exact.torch_matrix import FloatMatrix
-from mbz.payload import decode_model, encode_model
+from mbz.payload import decode, encode
 
 # The tiny model: patch 4, local window 8 bytes, global window 6 patches. The other one, with an
 # encoder and n-grams: patch 3, local window 3 bytes, global window 5 patches.
@@ -54,12 +54,12 @@ def sampled(predictor: Predictor, size: int) -> bytes:
 def test_every_backend_restores_what_another_made(folder, backends, lanes):
     data = sampled(backends["chosen"], max(SIZES))
     for size in SIZES if folder.name == "tiny-test" else SIZES[::4]:
-        used = min(lanes, size)
-        code = encode_model(data[:size], used, backends["chosen"], lambda _: None)
+        coding = Coding(lanes=min(lanes, size), network=True, experts=size % 3)
+        code = encode(data[:size], coding, backends["chosen"], lambda _: None)
         names = backends if size % 8 == 0 or size > 64 else ["torch", "chosen"]
         for name in names:
-            assert encode_model(data[:size], used, backends[name], lambda _: None) == code
-            decoded = decode_model(code, size, used, backends[name], lambda _: None)
+            assert encode(data[:size], coding, backends[name], lambda _: None) == code
+            decoded = decode(code, size, coding, backends[name], lambda _: None)
             assert decoded == data[:size]
 
 
