@@ -60,6 +60,7 @@ def compress(
                         experts=None if no_mix else plan.experts,
                         block_size=block_size or codec.DEFAULT_BLOCK,
                         lanes=lanes,
+                        lane_bytes=plan.lane_bytes or codec.DEFAULT_LANE,
                         size=size,
                         progress=progress,
                     )

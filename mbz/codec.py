@@ -14,7 +14,7 @@ from mbz import container
 from mbz.container import Block, Coding, End, Header, Kind, ModelId
 from mbz.errors import BadMagic, Corrupt, LimitExceeded, MbzError
 from mbz.exact import Predictor
-from mbz.payload import decode, decode_lzma, default_lanes, encode, encode_lzma
+from mbz.payload import decode, decode_lzma, encode, encode_lzma
 from mbz.reader import Readable, Reader
 
 __all__ = [
@@ -30,6 +30,8 @@ __all__ = [
 ]
 
 DEFAULT_BLOCK: Final = 1 << 20
+DEFAULT_LANE: Final = 1 << 13
+MOST_LANES: Final = 128  # where the caller does not choose
 Progress = Callable[[int], object]
 FindModel = Callable[[bytes, str | None], Predictor]
 
@@ -94,6 +96,7 @@ def compress(
     experts: str | None = None,
     block_size: int = DEFAULT_BLOCK,
     lanes: int | None = None,
+    lane_bytes: int = DEFAULT_LANE,
     size: int | None = None,
     progress: Progress | None = None,
 ) -> CompressStats:
@@ -108,7 +111,9 @@ def compress(
             data of a kind of its own may exchange for another; None for the model alone.
         block_size: content bytes of a block, 1 to `container.MAX_BLOCK`.
         lanes: lanes of each coded block, 1 to `container.MAX_LANES`, cut to the block's length;
-            None lets `default_lanes` choose.
+            None means one without the model, which is faster over many, and else as many as
+            `lane_bytes` says.
+        lane_bytes: bytes of a lane, about, at least 1; there are at most 128 lanes.
         size: length of the content if known; recorded when there are several blocks.
         progress: called with the number of content bytes done so far.
 
@@ -118,15 +123,18 @@ def compress(
     """
     if (predictor is None) != (model_id is None):
         raise ValueError("predictor and model_id must be given together")
-    if not 1 <= block_size <= container.MAX_BLOCK:
-        raise ValueError(f"block_size must be 1 to {container.MAX_BLOCK}")
-    if lanes is not None and not 1 <= lanes <= container.MAX_LANES:
-        raise ValueError(f"lanes must be 1 to {container.MAX_LANES}")
+    for name, number, most in (
+        ("block_size", block_size, container.MAX_BLOCK),
+        ("lanes", 1 if lanes is None else lanes, container.MAX_LANES),
+        ("lane_bytes", lane_bytes, container.MAX_BLOCK),
+    ):
+        if not 1 <= number <= most:
+            raise ValueError(f"{name} must be 1 to {most}")
     if size is not None and not 0 <= size <= container.MAX_SIZE:
         raise ValueError(f"size must be 0 to {container.MAX_SIZE}")
 
     reader = Reader(src)
-    pick = _Picker(predictor, experts, lanes, progress)
+    pick = _Picker(predictor, experts, lanes, lane_bytes, progress)
     written = 0
 
     def write(*pieces: bytes) -> None:
@@ -294,11 +302,13 @@ class _Picker:
         predictor: Predictor | None,
         experts: str | None,
         lanes: int | None,
+        lane_bytes: int,
         progress: Progress | None,
     ) -> None:
         self._predictor = predictor
         self._experts = experts
         self._lanes = lanes
+        self._lane_bytes = lane_bytes
         self._progress = progress
 
     def smallest(
@@ -338,7 +348,8 @@ class _Picker:
         network = self._predictor is not None
         if not raw or not (network or self._experts):
             return None
-        lanes = min(self._lanes or default_lanes(len(raw), network=network), len(raw))
+        wanted = min(-(-len(raw) // self._lane_bytes), MOST_LANES) if network else 1
+        lanes = min(self._lanes or wanted, len(raw))
         if not self._experts:
             return Coding(lanes=lanes, network=network)
         from mbz.mixing import SETS  # noqa: PLC0415 - numba is heavy

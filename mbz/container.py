@@ -53,7 +53,7 @@ _KIND_BITS, _KIND_RESERVED = 0x03, 0x7C
 # Bits of a coding (section 4).
 _EXPERT_BITS, _HAS_NETWORK, _HAS_ROWS, _HAS_LANES, _CODING_RESERVED = 0x07, 0x08, 0x10, 0x20, 0xC0
 _BLOCKS_FOLLOW = _END = 3
-_PLAIN_ROWS = 4, 1  # stride and unit where a coding says nothing of rows
+_PLAIN_ROWS = 4, 1, 0  # stride, unit and phase where a coding says nothing of rows
 _CHECK16_BYTES = 2
 _COMPACT_CHECK_BYTES = 4
 _CHECK_BYTES = 8
@@ -92,6 +92,7 @@ class Coding:
         experts: number of the set of adaptive experts, 0 for the model alone, at most 7.
         stride: bytes of a row or record, 1 to MAX_BLOCK.
         unit: bytes of a sample or pixel, 1 to `stride`.
+        phase: bytes before the first whole row or record, below `stride`.
     """
 
     lanes: int
@@ -99,6 +100,7 @@ class Coding:
     experts: int = 0
     stride: int = 4
     unit: int = 1
+    phase: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,9 +183,10 @@ def _pack_coding(coding: Coding) -> bytes:
     flags, fields = coding.experts, b""
     if coding.network:
         flags |= _HAS_NETWORK
-    if (coding.stride, coding.unit) != _PLAIN_ROWS:
+    rows = coding.stride, coding.unit, coding.phase
+    if rows != _PLAIN_ROWS:
         flags |= _HAS_ROWS
-        fields += _varint(coding.stride) + _varint(coding.unit)
+        fields += b"".join(map(_varint, rows))
     if coding.lanes > 1:
         flags |= _HAS_LANES
         fields += _varint(coding.lanes)
@@ -291,13 +294,16 @@ def _read_coding(fields: "_Fields", raw_length: int) -> Coding:
     _require(not flags & _CODING_RESERVED, "a reserved bit is set in a block's coding")
     experts, network = flags & _EXPERT_BITS, bool(flags & _HAS_NETWORK)
     _require(experts > 0 or network, "a block is predicted by nothing")
-    stride, unit = _PLAIN_ROWS
+    stride, unit, phase = _PLAIN_ROWS
     if flags & _HAS_ROWS:
-        stride, unit = fields.varint(), fields.varint()
-        _require(1 <= unit <= stride <= MAX_BLOCK, "a block has rows of no possible size")
+        stride, unit, phase = fields.varint(), fields.varint(), fields.varint()
+        possible = 1 <= unit <= stride <= MAX_BLOCK and phase < stride
+        _require(possible, "a block has rows of no possible size")
     lanes = fields.varint() if flags & _HAS_LANES else 1
     _require(1 <= lanes <= min(MAX_LANES, raw_length), "a block has too few or too many lanes")
-    return Coding(lanes=lanes, network=network, experts=experts, stride=stride, unit=unit)
+    return Coding(
+        lanes=lanes, network=network, experts=experts, stride=stride, unit=unit, phase=phase
+    )
 
 
 class _Fields:

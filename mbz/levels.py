@@ -6,19 +6,31 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One level: whether a network takes part, and which set of experts."""
+    """One level of compression.
+
+    Attributes:
+        network: whether a network takes part.
+        experts: the set of experts.
+        lane_bytes: bytes of a lane where the network takes part, about.
+    """
 
     network: bool
     experts: str
+    lane_bytes: int
 
 
-_LEAN, _MIDDLE, _RICH = Level(True, "lean"), Level(True, "middle"), Level(True, "rich")
+# Restoring few bytes a lane is fast, as the network works on many lanes at once; predicting many is
+# better, most of all for code (docs/log.md).
+_LEAN = Level(True, "lean", 1 << 13)
+_MIDDLE = Level(True, "middle", 1 << 13)
+_RICH = Level(True, "rich", 1 << 15)
 
 LEVELS: Final = (
-    Level(False, "lean"),
+    Level(False, "lean", 0),
     *(_LEAN, _LEAN),
     *(_MIDDLE, _MIDDLE, _MIDDLE),
-    *(_RICH, _RICH, _RICH, _RICH),
+    *(_RICH, _RICH, _RICH),
+    Level(True, "rich", 1 << 17),
 )
 """Levels 0 to 9."""
 

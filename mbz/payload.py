@@ -5,7 +5,7 @@ What decoding returns is not yet known to be right: the caller compares the cont
 
 import lzma
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,7 @@ from mbz.exact import Predictor
 if TYPE_CHECKING:
     from mbz.mixing import Mixer
 
-__all__ = ["decode", "decode_lzma", "default_lanes", "encode", "encode_lzma"]
-
-LANE_BYTES: Final = 8192
-DEFAULT_MAX_LANES: Final = 128
+__all__ = ["decode", "decode_lzma", "encode", "encode_lzma"]
 
 _SCORE_BYTES = 1 << 14  # bytes scored at once: 16 MiB of counts
 _REPORT_BYTES = 1 << 10  # bytes between two reports while decoding
@@ -30,14 +27,6 @@ _MIN_DICTIONARY = 4096
 _LZMA_SETTINGS = ((3, 0, 2), (3, 0, 0), (0, 0, 0))
 
 Report = Callable[[int], object]
-
-
-def default_lanes(raw_length: int, *, network: bool) -> int:
-    """Lanes of a block of `raw_length` >= 1 bytes where the caller does not choose.
-
-    The network is faster over many lanes; experts alone are not, and predict best in one.
-    """
-    return min(DEFAULT_MAX_LANES, -(-raw_length // LANE_BYTES)) if network else 1
 
 
 def encode_lzma(raw: bytes) -> bytes:

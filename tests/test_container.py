@@ -74,7 +74,7 @@ GOLDEN = [
             size=200,
             only_block=block(Kind.CODED, 200, 9, network=False, experts=4, stride=300, unit=3),
         ),
-        "b56d62 00 12 c801 14 ac02 03 09 990977ad",
+        "b56d62 00 12 c801 14 ac02 03 00 09 990977ad",
     ),
     (Header(model=None, size=None, only_block=None), "b56d62 00 03"),
     (
@@ -103,8 +103,8 @@ def test_golden_headers(parsed, fields):
         (block(Kind.LZMA, 1 << 20, 100), "01 808040 64 990977adf52cbc44"),
         (block(Kind.CODED, 1 << 26, 0, lanes=4096), "02 80808020 28 8020 00 990977adf52cbc44"),
         (
-            block(Kind.CODED, 99, 0, network=False, experts=7, stride=1, lanes=2),
-            "02 63 37 01 01 02 00 990977adf52cbc44",
+            block(Kind.CODED, 99, 0, network=False, experts=7, stride=2, phase=1, lanes=2),
+            "02 63 37 02 01 01 02 00 990977adf52cbc44",
         ),
         (End(raw_length=0, check=CHECK), "03 00 990977adf52cbc44"),
     ],
@@ -159,10 +159,11 @@ FAULTY_HEADERS = {
     "no lanes": (0x16, MODEL + "05 28 00 01 990977ad"),
     "more lanes than bytes": (0x16, MODEL + "05 28 06 01 990977ad"),
     "too many lanes": (0x16, MODEL + "80 80 40 28 81 20 01 990977ad"),
-    "no stride": (0x12, "05 11 00 00 01 990977ad"),
-    "no unit": (0x12, "05 11 04 00 01 990977ad"),
-    "units above the stride": (0x12, "05 11 04 05 01 990977ad"),
-    "rows too long": (0x12, "05 11 81 80 80 20 01 01 990977ad"),
+    "no stride": (0x12, "05 11 00 00 00 01 990977ad"),
+    "no unit": (0x12, "05 11 04 00 00 01 990977ad"),
+    "units above the stride": (0x12, "05 11 04 05 00 01 990977ad"),
+    "phase of a whole row": (0x12, "05 11 04 01 04 01 990977ad"),
+    "rows too long": (0x12, "05 11 81 80 80 20 01 00 01 990977ad"),
 }
 
 
