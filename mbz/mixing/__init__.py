@@ -34,6 +34,7 @@ class Mixer:
         self, size: int, lanes: int = 1, *, use: str = "rich", network: bool = False,
         stride: int = 4,
         unit: int = 1,
+        phase: int = 0,
     ) -> None:  # fmt: skip
         """Starts a block.
 
@@ -44,6 +45,7 @@ class Mixer:
             network: whether a network's counts will be given.
             stride: bytes of a record or of a row of pixels in the block, >= 1.
             unit: bytes of a sample or pixel in it, from 1 to stride.
+            phase: bytes before the first whole record or row, from 0 to stride - 1.
 
         Raises:
             ValueError: there is no such set, or a number is out of its range.
@@ -52,12 +54,16 @@ class Mixer:
             raise ValueError(f"a block of {size} bytes cannot have {lanes} lanes")
         if not 1 <= unit <= stride:
             raise ValueError(f"rows of {stride} bytes cannot hold units of {unit}")
+        if not 0 <= phase < stride:
+            raise ValueError(f"rows of {stride} bytes cannot begin after {phase} bytes")
         announce(kernel.code)
         shorter, longer = divmod(size, lanes)
         lengths = [shorter + 1] * longer + [shorter] * (lanes - longer)
         self.steps = lengths[0]
         """Bytes of the longest lane."""
-        self._memory: Memory = open_memory(use, lengths, network=network, stride=stride, unit=unit)
+        self._memory: Memory = open_memory(
+            use, lengths, network=network, stride=stride, unit=unit, phase=phase
+        )
         self._network = network
         self._lanes_T = np.full(self.steps, lanes, np.int64)
         if longer:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from mbz.mixing import features as f
 
-SETS = ("lean", "middle", "rich", "pixels")
+SETS = ("lean", "middle", "rich", "pixels", "sound")
 MOST_FEATURES = 6
 
 
@@ -79,6 +79,12 @@ EXPERTS = (
     Expert("left, error", (f.LEFT, f.ERROR, f.CHANNEL), "p"),
     Expert("up, corner", (f.ROW1, f.ROW_BEFORE, f.CHANNEL), "p"),
     Expert("error", (f.ERROR, f.C1, f.C2), "p"),
+    Expert("guess", (f.GUESS, f.PLACE, f.CHANNEL), "ps"),
+    Expert("guess, near", (f.GUESS, f.GUESS_NEAR, f.PLACE), "ps"),
+    Expert("guess, last", (f.GUESS, f.C1, f.PLACE), "ps"),
+    Expert("guess 1", (f.GUESS1, f.C1, f.PLACE), "ps"),
+    Expert("guess 2", (f.GUESS2, f.C1, f.PLACE), "ps"),
+    Expert("guess, fine", (f.GUESS_FINE, f.C1, f.PLACE), "ps"),
 )
 
 

@@ -29,8 +29,11 @@ from mbz.mixing.compiled import function
     ROW1, ROW2, ROW_NEXT, ROW_BEFORE, RESIDUE,
     HIGHS, NUMBER,
     LEFT, PLANE, MEAN, SLOPE, CHANNEL, ERROR,
+    # Of pixels and samples: the byte by the mean guess, other guesses, how far off they may be,
+    # which byte of its number this is.
+    GUESS, GUESS_FINE, GUESS1, GUESS2, GUESS_NEAR, PLACE,
     PUBLIC,
-) = range(52)  # fmt: skip
+) = range(58)  # fmt: skip
 (LINE, LINE_BEFORE, DEPTH, DIGITS, FIELD_AT, LAST_KIND) = range(PUBLIC, PUBLIC + 6)
 STACK = PUBLIC + 6
 STACK_SIZE = 16

@@ -21,6 +21,7 @@ from mbz.mixing.memory import (
     REFINED,
     SELECTORS,
 )
+from mbz.mixing.samples import begin_number, end_number, learn_numbers, number_inputs
 
 NUM_SETS = len(SELECTORS)
 NUM_FINAL = len(FINAL_SELECTORS)
@@ -38,6 +39,8 @@ def begin(m, t, lanes):
     for lane in range(lanes):
         row = m.rows[lane]
         find_matches(m, lane, t)
+        if m.numbers.plans.size:
+            begin_number(m, lane, t)
         row[f.NOTHING] = 0
         for e in range(m.recipes.shape[0]):
             h = m.recipes[e, 0]
@@ -119,6 +122,8 @@ def predict(m, bit, lanes, p):
             sure = _network_inputs(m, lane, bit, partial, x, k)
             k += 3
         x[k] = 256
+        if m.numbers.plans.size:
+            number_inputs(m, lane, bit, partial, x, k + 1)
         _select(m, lane, bit, partial, seen, expected, sure)
         p[lane] = _mix(m, lane, partial, expected)
 
@@ -257,6 +262,8 @@ def update(m, t, bit, lanes, bits):
         _learn_weights(m, lane, y)
         _learn_experts(m, lane, bit, m.partial[lane], y)
         learn_matches(m, lane, y)
+        if m.numbers.plans.size:
+            learn_numbers(m, lane, y)
         if m.options[NETWORK]:
             key = m.network[lane, 2]
             m.network_chance[key] = adapted(m, m.network_chance[key], y, 255)
@@ -267,6 +274,8 @@ def update(m, t, bit, lanes, bits):
         if bit == 7:
             position = m.starts[lane] + t
             m.past[position] = partial & 255
+            if m.numbers.plans.size:
+                end_number(m, lane, partial & 255)
             f.observe(
                 m.rows[lane], m.past, m.starts[lane], position, m.after1, m.after2,
                 m.options[STRIDE],

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mbz.mixing import features as f
 from mbz.mixing import tables
 from mbz.mixing.experts import recipes
+from mbz.mixing.guesses import Numbers, open_numbers
 
 MATCH_BYTES = (24, 12, 6, 4)
 """Least bytes that each match model wants alike; the first that has a match gives EXPECTED."""
@@ -77,6 +78,7 @@ class Memory(NamedTuple):
     refined: NDArray[np.uint16]  # (4, 65536 * REFINED) differences to them, modulo 65536
     refined_at: _I64  # (L, 4)
     partial: _I64  # (L,) bits of the byte so far, after a one
+    numbers: Numbers
 
 
 OPTIONS = ("network", "stride", "rate", "inputs", "unit")
@@ -89,6 +91,7 @@ def open_memory(
     network: bool,
     stride: int = 4,
     unit: int = 1,
+    phase: int = 0,
     slot_bits: int = 0,
 ) -> Memory:
     """The memory before the first byte of a block.
@@ -99,13 +102,17 @@ def open_memory(
         network: whether counts of a network will be given.
         stride: bytes of a record or row of the block, >= 1.
         unit: bytes of a sample or pixel in it, from 1 to stride.
+        phase: bytes before the first whole record, below stride.
         slot_bits: log2 of the number of buckets; 0 chooses it from the block size.
     """
     size, lanes = sum(lengths), len(lengths)
     chosen = recipes(use)
     experts, models = len(chosen), len(MATCH_BYTES)
+    numbers = open_numbers(use, size, lanes, stride=stride, unit=unit, phase=-phase % stride)
+    number_inputs = 2 * numbers.guesses.shape[1]
     inputs = 2 if use == "lean" else EXPERT_INPUTS
     num_inputs = experts * inputs + models * MATCH_INPUTS + NETWORK_INPUTS * network + 1
+    num_inputs += number_inputs
     width = -(-num_inputs // 16) * 16
     sets = LEAN_SETS if use == "lean" else len(SELECTORS)
     slot_bits = slot_bits or min(max((size * experts).bit_length(), 12), 22)
@@ -159,6 +166,7 @@ def open_memory(
         refined=np.zeros((4, 65536 * REFINED), np.uint16),
         refined_at=np.zeros((lanes, 4), np.int64),
         partial=np.ones(lanes, np.int64),
+        numbers=numbers,
     )
 
 

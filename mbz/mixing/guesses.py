@@ -1,0 +1,177 @@
+"""What guesses the next pixel or sample from those before, one guess a row, and its memory.
+
+A block of `pixels` or `sound` holds numbers of `width` bytes, little-endian ones, of `channels`
+channels in turn; rows of pixels are `row` numbers long. A guess adds weighted differences of two
+earlier numbers to the one last in this channel. Weights are fixed, or fitted to the recent past.
+"""
+
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbz.mixing.tables import LIMIT, squash_table
+
+FRACTION = 4  # bits of a guess below one
+CLASSES = 32  # of how far guesses are off
+BINS = 128  # of how far a guess is from where a bit's two sides meet
+WIDEST = 32  # terms of a guess, at most
+ECHO = 256  # samples that the filter of sound sees
+
+_Terms: TypeAlias = list[tuple[int, int]]
+_I32: TypeAlias = NDArray[np.int32]
+_I64: TypeAlias = NDArray[np.int64]
+
+
+class Guess(NamedTuple):
+    """A weighted sum of differences, by how many numbers back the two of each are."""
+
+    terms: _Terms
+    weights: tuple[int, ...] = ()
+    """Fixed ones; if there are none they are fitted."""
+    fade: int = 0
+    """The past fades by 1 / 2**fade a number."""
+    every: int = 1
+    """Numbers of a channel between two fits."""
+
+
+def _picture(row: int, channels: int) -> list[Guess]:
+    left, up = channels, row
+
+    def of(places: str, *, others: str) -> _Terms:
+        """Pixels given as x,y from here: this channel less its left one, and the other channels."""
+        terms = [(back, left) for back in _backs(places)]
+        for other in range(1, min(channels, 4)):
+            terms += [(other + back, other + left) for back in _backs(others)]
+        return terms
+
+    def _backs(places: str) -> list[int]:
+        pairs = [place.split(",") for place in places.split()]
+        return [int(y) * up - int(x) * left for x, y in pairs]
+
+    near = "0,1 -1,1 1,1 -2,0 0,2"
+    far = near + " 1,2 2,1 -2,1 -1,2"
+    guesses = [
+        Guess(of(far, others="0,0 0,1 -1,1 1,1"), fade=9),
+        Guess(of(far + " 2,2 -2,2 -3,0 3,1", others="0,0 0,1 -1,1 1,1 -2,0 0,2"), fade=10, every=2),
+        Guess(of(near, others="0,0 0,1"), fade=7),
+        Guess([(up, up + left)], (1,)),
+        Guess([(up, left)], (1,)),
+    ]
+    if channels > 1:
+        guesses += [
+            Guess([(1, 1 + left)], (1,)),
+            Guess([(up, left), (1, 1 + up)], (1, 1)),
+            Guess([(up, up + left), (1, 1 + left), (1 + up, 1 + up + left)], (1, 1, -1)),
+        ]
+    return [guess._replace(terms=guess.terms[:WIDEST]) for guess in guesses]
+
+
+def _sound(channels: int) -> list[Guess]:
+    def of(own: int, others: int) -> _Terms:
+        terms = [((k + 1) * channels, (k + 2) * channels) for k in range(own)]
+        for other in range(1, min(channels, 2 + (others < 8))):
+            terms += [(other + k * channels, other + (k + 1) * channels) for k in range(others)]
+        return terms
+
+    wide = channels > 1
+    return [
+        Guess(of(16, 4 * wide), fade=8),
+        Guess(of(32 - 8 * wide, 8 * wide), fade=10, every=2),
+        Guess(of(8, 2 * wide), fade=7),
+        Guess(of(20, 8 * wide), fade=9, every=2),
+        Guess([], (0,)),
+        Guess([(channels, 2 * channels)], (1,)),
+    ]
+
+
+class Numbers(NamedTuple):
+    """See `open_numbers`. L lanes, G guesses, C channels, T terms, W = WIDEST + 1."""
+
+    options: _I64  # width, channels, row (0 for sound), phase, farthest number that terms reach
+    terms: _I64  # (G, T, 2) numbers back
+    plans: _I64  # (G, 3): terms, fade (0: fixed weights), every
+    sums: _I64  # (G, C, W, W)
+    weights: _I64  # (G, C, W)
+    lower: _I64  # (W, W) scratch of the solver
+    scaled: _I64  # (W, W)
+    values: _I64  # (L, G, W) differences
+    echo: _I64  # (C, ECHO) weights of the filter that sees what the second guess leaves, 1 / 2**20
+    echo_state: _I64  # (L, 2): what it guesses, power of what it sees
+    levels: _I64  # (numbers,) of the block
+    misses: _I32  # (numbers,) how far the mean guess was off, in 1 / 2**FRACTION
+    guesses: _I64  # (L, G + 2) in 1 / 2**FRACTION: the mean, the rows, the filter
+    wrong: _I64  # (L, G + 2) how far off lately, times 16
+    bins: NDArray[np.uint8]  # (4096,) of a distance
+    chances: _I32  # (G + 2, width * 8 * CLASSES * BINS) adaptive
+    keys: _I64  # (L, G + 2) in use
+    state: _I64  # (L, 6): see samples.py
+
+
+def open_numbers(
+    use: str, size: int, lanes: int, *, stride: int, unit: int, phase: int
+) -> Numbers:
+    """The memory before the first number of a block; empty but for pixels and sound.
+
+    Args:
+        use: set of experts.
+        size: bytes of the block.
+        lanes: number of lanes.
+        stride: bytes of a row of pixels, or of one sample of all channels.
+        unit: bytes of a pixel, or of a sample.
+        phase: bytes before the first number or row that begins in the block.
+    """
+    guesses: list[Guess] = []
+    width, channels, row = 1, unit, stride
+    if use == "pixels":
+        guesses = _picture(row, channels)
+    elif use == "sound":
+        width, channels, row = unit, stride // unit, 0
+        guesses = _sound(channels)
+    num, w = len(guesses), WIDEST + 1
+    all_guesses = num + 2 if num else 0
+    few = channels if num else 0
+    terms = np.zeros((num, WIDEST, 2), np.int64)
+    plans = np.zeros((num, 3), np.int64)
+    weights = np.zeros((num, few, w), np.int64)
+    for g, guess in enumerate(guesses):
+        plans[g] = len(guess.terms), guess.fade, guess.every
+        terms[g, : len(guess.terms)] = np.array(guess.terms).reshape(-1, 2)
+        weights[g, :, : len(guess.weights)] = np.array(guess.weights, np.int64) << 22
+    numbers = (size + phase) // width + 2 if num else 0
+    reach = max(int(terms.max(initial=0)), channels)
+    ramp = _first_chances()
+    return Numbers(
+        options=np.array([width, channels, row, phase, reach], np.int64),
+        terms=terms,
+        plans=plans,
+        sums=np.zeros((num, few, w, w), np.int64),
+        weights=weights,
+        lower=np.zeros((w, w), np.int64),
+        scaled=np.zeros((w, w), np.int64),
+        values=np.zeros((lanes, num, w), np.int64),
+        echo=np.zeros((few, ECHO), np.int64),
+        echo_state=np.zeros((lanes, 2), np.int64),
+        levels=np.zeros(numbers, np.int64),
+        misses=np.zeros(numbers, np.int32),
+        guesses=np.zeros((lanes, all_guesses), np.int64),
+        wrong=np.full((lanes, all_guesses), 256, np.int64),
+        bins=_bins(),
+        chances=np.tile(ramp, (all_guesses, width)),
+        keys=np.zeros((lanes, all_guesses), np.int64),
+        state=np.zeros((lanes, 6), np.int64),
+    )
+
+
+def _bins() -> NDArray[np.uint8]:
+    """Bin, below 64, of distances in 1 / 2**FRACTION: four an octave, above 4095 the last is 44."""
+    bins = np.zeros(4096, np.uint8)
+    for d in range(4096):
+        down = max(d.bit_length() - 3, 0)
+        bins[d] = (d >> down) + 4 * down
+    return bins
+
+
+def _first_chances() -> _I32:
+    """Adaptive chances of a one by bit, class and bin, as of a logistic curve of that scale."""
+    return np.full(8 * CLASSES * BINS, 32768 << 14, np.int32)

@@ -1,0 +1,215 @@
+"""Pixels and samples: numbers guessed from those before them, and the bits from the guesses.
+
+What a guess says of a bit is learnt by where it lies from the border of the bit's two sides, by
+how far guesses were off around here (docs/mixing.md, 5). Numbers are little-endian.
+"""
+
+import numpy as np
+
+from mbz.mixing import features as f
+from mbz.mixing import regression
+from mbz.mixing.compiled import function
+from mbz.mixing.guesses import BINS, CLASSES, ECHO, FRACTION
+from mbz.mixing.learn import adapted, chance, logit
+
+WIDTH, CHANNELS, ROW, PHASE, REACH = range(5)  # of options
+INDEX, PLACE, KNOWN, READY, NEAR, LATELY = range(6)  # of state
+_FINE_PICTURE, _FINE_SOUND = 14, 8
+
+
+@function
+def begin_number(m, lane, t):
+    """Before the byte at step t: guesses its number if it is the first byte of it."""
+    n = m.numbers
+    width = n.options[WIDTH]
+    here = m.starts[lane] + t + n.options[PHASE]
+    state = n.state[lane]
+    state[PLACE] = here % width
+    if t == 0 or state[PLACE] == 0:
+        state[INDEX] = here // width
+        state[KNOWN] = 0
+        first = (m.starts[lane] + n.options[PHASE]) // width
+        state[READY] = state[INDEX] - first > n.options[REACH]
+        _guess(n, lane, state)
+    # What the mean guess says of this byte, as features.
+    row = m.rows[lane]
+    level = (n.guesses[lane, 0] >> FRACTION) << 8 * max(width - 2, 0)
+    if state[PLACE] == width - 1:
+        level = (level - state[KNOWN] + (1 << 8 * state[PLACE]) // 2) >> 8 * state[PLACE]
+    else:
+        level >>= 8 * state[PLACE]
+    row[f.GUESS] = level & 511
+    row[f.GUESS_NEAR] = state[NEAR]
+    if n.guesses.shape[1] > 2:
+        row[f.GUESS1] = (n.guesses[lane, 1] >> FRACTION) & 0xFFFF
+        row[f.GUESS2] = (n.guesses[lane, 2] >> FRACTION) & 0xFFFF
+        row[f.GUESS_FINE] = n.guesses[lane, 0] >> FRACTION - 2
+    row[f.PLACE] = state[PLACE]
+
+
+@function
+def _guess(n, lane, state):
+    """All guesses of the number at state[INDEX], and how far off they may be."""
+    at = state[INDEX]
+    channels = n.options[CHANNELS]
+    channel = at % channels
+    guesses = n.guesses[lane]
+    top = ((1 << 8 * min(n.options[WIDTH], 2)) - 1) << FRACTION
+    base = n.levels[at - channels] if at >= channels else np.int64(0)
+    num = n.plans.shape[0]
+    for g in range(num + 2):
+        guesses[g] = base << FRACTION
+    if not state[READY]:
+        return
+    for g in range(num):
+        size = n.plans[g, 0]
+        values = n.values[lane, g]
+        for k in range(size):
+            values[k] = n.levels[at - n.terms[g, k, 0]] - n.levels[at - n.terms[g, k, 1]]
+        values[size] = base
+        more = regression.guess(n.weights[g, channel], values, size) >> 22 - FRACTION
+        guesses[g + 1] = min(max((base << FRACTION) + more, 0), top)
+    guesses[num + 1] = guesses[2]
+    if n.options[ROW] == 0:
+        more, power = np.int64(0), np.int64(0)
+        back = at
+        for k in range(min(ECHO, at // channels)):
+            back -= channels
+            value = n.levels[back] - 32768
+            more += n.echo[channel, k] * value
+            power += value * value
+        n.echo_state[lane, 0] = min(max(more >> 20, -top), top)
+        n.echo_state[lane, 1] = power
+        guesses[num + 1] = min(max(guesses[2] + n.echo_state[lane, 0], 0), top)
+    _mean(n, lane, num)
+    # How far off, in 1 / 2**FRACTION: around this place, and lately.
+    miss = n.misses
+    row = n.options[ROW]
+    if row:
+        near = 2 * (np.int64(miss[at - channels]) + np.int64(miss[at - row]))
+        near += np.int64(miss[at - row + channels]) + np.int64(miss[at - row - channels])
+        near = (near + 2 * np.int64(miss[at - 1])) >> 3
+    else:
+        near = 3 * np.int64(miss[at - channels]) + 2 * np.int64(miss[at - 2 * channels])
+        near += np.int64(miss[at - 3 * channels]) + np.int64(miss[at - 4 * channels])
+        near = (near + np.int64(miss[at - 1])) >> 3
+    state[NEAR] = _class(n, near)
+    state[LATELY] = _class(n, n.wrong[lane, 0] >> 4)
+
+
+@function
+def _mean(n, lane, num):
+    """The mean of all guesses, each by the inverse cube of how far it was off lately."""
+    least = n.wrong[lane, 1]
+    for g in range(2, num + 2):
+        least = min(least, n.wrong[lane, g])
+    total, weight = np.int64(0), np.int64(0)
+    for g in range(1, num + 2):
+        share = ((least + 1) << 8) // (n.wrong[lane, g] + 1)
+        share = share * share * share >> 8
+        total += share * n.guesses[lane, g]
+        weight += share
+    n.guesses[lane, 0] = total // weight
+
+
+@function
+def _bin(n, distance):
+    """Four bins an octave, below 64, of a distance >= 0 in 1 / 2**FRACTION."""
+    if distance < 4096:
+        return np.int64(n.bins[distance])
+    if distance < 1 << 20:
+        return min(np.int64(n.bins[distance >> 8]) + 32, 63)
+    return np.int64(63)
+
+
+@function
+def _class(n, distance):
+    return _bin(n, distance) >> 1
+
+
+@function
+def number_inputs(m, lane, bit, partial, x, at):
+    """Inputs of all guesses."""
+    n = m.numbers
+    state = n.state[lane]
+    width, place = n.options[WIDTH], state[PLACE]
+    if n.options[ROW] == 0 and width > 1 and place == width - 1 and bit > 0:
+        partial ^= 1 << (bit - 1)  # of signed samples, levels count from the least
+    shift = 8 * place
+    border = ((partial << 1 | 1) << (7 - bit)) & 255
+    border = (((border << shift) + state[KNOWN]) << FRACTION) - (1 << shift + FRACTION) // 2
+    span = 1 << shift + 8 + FRACTION
+    coarse = 8 * max(width - 2, 0)
+    for g in range(n.guesses.shape[1]):
+        # The first guess, the mean, goes by what is around, the others by both in turn.
+        scale = state[LATELY] if g & 1 else state[NEAR]
+        distance = (n.guesses[lane, g] << coarse) - border
+        if place < width - 1:  # higher bytes are not known yet: the nearest number that fits
+            distance = ((distance + span // 2) & (span - 1)) - span // 2
+        where = _bin(n, abs(distance)) + (64 if distance < 0 else 0)
+        key = ((place * 8 + bit) * CLASSES + scale) * BINS + where
+        n.keys[lane, g] = key
+        p = chance(n.chances[g, key])
+        x[at] = logit(m, p)
+        x[at + 1] = (p - 32768) >> 5
+        at += 2
+
+
+@function
+def learn_numbers(m, lane, y):
+    """After a bit."""
+    n = m.numbers
+    for g in range(n.guesses.shape[1]):
+        key = n.keys[lane, g]
+        n.chances[g, key] = adapted(m, n.chances[g, key], y, 500)
+
+
+@function
+def end_number(m, lane, byte):
+    """After a byte: if its number is complete, how far off were the guesses, and why."""
+    n = m.numbers
+    state = n.state[lane]
+    width, place = n.options[WIDTH], state[PLACE]
+    state[KNOWN] |= byte << 8 * place
+    if place < width - 1:
+        return
+    level = state[KNOWN]
+    if n.options[ROW] == 0 and width > 1:
+        level ^= 1 << 8 * width - 1
+    level >>= 8 * max(width - 2, 0)
+    at = state[INDEX]
+    channels = n.options[CHANNELS]
+    channel = at % channels
+    n.levels[at] = level
+    n.misses[at] = abs((level << FRACTION) - n.guesses[lane, 0])
+    if not state[READY]:
+        return
+    for g in range(n.guesses.shape[1]):
+        miss = abs((level << FRACTION) - n.guesses[lane, g])
+        n.wrong[lane, g] += ((miss << 4) - n.wrong[lane, g]) >> 4
+    fine = _FINE_PICTURE if n.options[ROW] else _FINE_SOUND
+    for g in range(n.plans.shape[0]):
+        size, fade, every = n.plans[g, 0], n.plans[g, 1], n.plans[g, 2]
+        if fade:
+            values = n.values[lane, g]
+            values[size] = level - values[size]
+            regression.gather(n.sums[g, channel], values, size, fine, fade)
+            if at // channels % every == 0:
+                regression.solve(
+                    n.sums[g, channel], n.weights[g, channel], n.lower, n.scaled, size
+                )
+    if n.options[ROW] == 0:
+        _learn_echo(n, lane, at, channel, level)
+
+
+@function
+def _learn_echo(n, lane, at, channel, level):
+    """Normalised least mean squares of what the second guess left."""
+    channels = n.options[CHANNELS]
+    error = (level << FRACTION) - n.guesses[lane, n.plans.shape[0] + 1]
+    step = (error << 30) // ((n.echo_state[lane, 1] + 16 * ECHO) << 4)
+    back = at
+    for k in range(min(ECHO, at // channels)):
+        back -= channels
+        more = step * (n.levels[back] - 32768) >> 9
+        n.echo[channel, k] = min(max(n.echo[channel, k] + more, -(1 << 26)), 1 << 26)
