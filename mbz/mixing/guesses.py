@@ -16,6 +16,7 @@ FRACTION = 4  # bits of a guess below one
 CLASSES = 32  # of how far guesses are off
 BINS = 128  # of how far a guess is from where a bit's two sides meet
 WIDEST = 32  # terms of a guess, at most
+_FIRST = 8  # numbers that the first chances count for
 ECHO = 256  # samples that the filter of sound sees
 
 _Terms: TypeAlias = list[tuple[int, int]]
@@ -140,7 +141,7 @@ def open_numbers(
         weights[g, :, : len(guess.weights)] = np.array(guess.weights, np.int64) << 22
     numbers = (size + phase) // width + 2 if num else 0
     reach = max(int(terms.max(initial=0)), channels)
-    ramp = _first_chances()
+    signed = use == "sound" and width > 1
     return Numbers(
         options=np.array([width, channels, row, phase, reach], np.int64),
         terms=terms,
@@ -157,7 +158,7 @@ def open_numbers(
         guesses=np.zeros((lanes, all_guesses), np.int64),
         wrong=np.full((lanes, all_guesses), 256, np.int64),
         bins=_bins(),
-        chances=np.tile(ramp, (all_guesses, width)),
+        chances=np.tile(_first_chances(width, signed=signed), (all_guesses, 1)),
         keys=np.zeros((lanes, all_guesses), np.int64),
         state=np.zeros((lanes, 6), np.int64),
     )
@@ -172,6 +173,36 @@ def _bins() -> NDArray[np.uint8]:
     return bins
 
 
-def _first_chances() -> _I32:
-    """Adaptive chances of a one by bit, class and bin, as of a logistic curve of that scale."""
-    return np.full(8 * CLASSES * BINS, 32768 << 14, np.int32)
+def _first_chances(width: int, *, signed: bool) -> _I32:
+    """Adaptive chances of a one by byte, bit, class and bin: a logistic curve around the guess."""
+    shape = np.ogrid[:width, :8, :CLASSES, :BINS]
+    place, bit, scale, where = (axis.astype(np.int64) for axis in shape)
+    # All in 1 / 2**(FRACTION + 1): half of the bit's span, mean miss of the class, the distance.
+    half = 1 << (8 - bit + 8 * place + FRACTION)
+    spread = (_middle(2 * scale) + _middle(2 * scale + 1)) // 2
+    distance = _middle(where & 63) * np.where(where & 64, -1, 1)
+    far = half + 6 * spread
+    distance = np.clip(distance, -far, far)
+    one, zero = np.ones_like(distance * half * spread), np.ones_like(distance * half * spread)
+    for turn in range(-2, 3):  # the higher bytes are still to come
+        if turn == 0 or width > 1:
+            middle = (turn << (8 * place + FRACTION + 9)) - distance
+            there = (turn == 0) | (place < width - 1)
+            one += (_below(middle + half, spread) - _below(middle, spread)) * there
+            zero += (_below(middle, spread) - _below(middle - half, spread)) * there
+    chance = np.clip((one << 16) // (one + zero), 32, 65504)
+    if signed:
+        chance[-1, 0] = 65536 - chance[-1, 0]
+    return (chance << 14 | _FIRST).astype(np.int32).ravel()
+
+
+def _middle(bins: _I64) -> _I64:
+    """Middle of bins of distances, in 1 / 2**(FRACTION + 1)."""
+    down = np.maximum(bins // 4 - 1, 0)
+    return ((2 * (bins - 4 * down) + 1) << down).astype(np.int64)
+
+
+def _below(distance: _I64, spread: _I64) -> _I64:
+    """Share of a logistic curve of mean miss `spread` below a distance, in 1/65536."""
+    logits = np.clip(distance * 355 // spread, -LIMIT, LIMIT)  # 256 * 2 * ln(2)
+    return squash_table()[logits + LIMIT].astype(np.int64)

@@ -21,7 +21,13 @@ from mbz.mixing.memory import (
     REFINED,
     SELECTORS,
 )
-from mbz.mixing.samples import begin_number, end_number, learn_numbers, number_inputs
+from mbz.mixing.samples import (
+    begin_number,
+    end_number,
+    learn_numbers,
+    number_classes,
+    number_inputs,
+)
 
 NUM_SETS = len(SELECTORS)
 NUM_FINAL = len(FINAL_SELECTORS)
@@ -125,7 +131,7 @@ def predict(m, bit, lanes, p):
         if m.numbers.plans.size:
             number_inputs(m, lane, bit, partial, x, k + 1)
         _select(m, lane, bit, partial, seen, expected, sure)
-        p[lane] = _mix(m, lane, partial, expected)
+        p[lane] = _mix(m, lane, bit, partial, expected)
 
 
 @function
@@ -209,17 +215,17 @@ def _select(m, lane, bit, partial, seen, expected, sure):
     chosen[4] = OFFSETS[4] + (bit << 6 | tier << 3 | sure)
     chosen[5] = OFFSETS[5] + (bit << 9 | (row[f.KINDS] & 511))
     chosen[6] = OFFSETS[6] + (min(length, 1) << 9 | (expected & 1) << 8 | (row[f.EXPECTED] & 255))
-    if m.options[UNIT] == 1:
+    if m.numbers.plans.size == 0:
         chosen[7] = OFFSETS[7] + (min(row[f.FIELD_AT], 7) << 6 | min(row[f.FIELD], 7) << 3 | bit)
-    else:  # samples or pixels: how rough it is here, and whether the last channel missed
-        rough = min(abs(row[f.LEFT] - row[f.ROW1]) + abs(row[f.ROW1] - row[f.ROW_BEFORE]), 127) >> 4
-        missed = min(abs(((row[f.ERROR] + 128) & 255) - 128), 31) >> 2
-        chosen[5] = OFFSETS[5] + (bit << 9 | missed << 3 | rough)
-        chosen[7] = OFFSETS[7] + (min(row[f.CHANNEL], 7) << 6 | missed << 3 | bit)
+    else:  # how far off guesses may be, and where the mean of them is
+        near, lately, channel, where = number_classes(m, lane)
+        chosen[3] = OFFSETS[3] + (bit << 8 | near << 3 | lately >> 2)
+        chosen[5] = OFFSETS[5] + (bit << 9 | channel << 7 | where)
+        chosen[7] = OFFSETS[7] + (bit << 6 | channel << 4 | near >> 1)
 
 
 @function
-def _mix(m, lane, partial, expected):
+def _mix(m, lane, bit, partial, expected):
     x = m.inputs[lane]
     width = x.size
     final = np.int64(0)
@@ -245,6 +251,9 @@ def _mix(m, lane, partial, expected):
     a = m.refined_at[lane]
     a0 = partial | min(expected, 31) << 8
     a1 = partial | row[f.C1] << 8
+    if m.numbers.plans.size:
+        near, _, channel, where = number_classes(m, lane)
+        a1 = where << 9 | bit << 6 | channel << 4 | near >> 1
     a2 = f.joined(f.joined(row[f.C1] << 8 | row[f.C2], row[f.C3]), partial) & 0xFFFF
     a3 = partial | (row[f.EXPECTED] & 255 if not m.options[NETWORK] else m.network[lane, 0]) << 8
     total64 = 2 * base

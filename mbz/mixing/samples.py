@@ -156,6 +156,15 @@ def number_inputs(m, lane, bit, partial, x, at):
 
 
 @function
+def number_classes(m, lane):
+    """How far off guesses may be, lately too, the channel or byte, and where the mean guess is."""
+    n = m.numbers
+    state = n.state[lane]
+    channel = min(state[INDEX] % n.options[CHANNELS] * n.options[WIDTH] + state[PLACE], 3)
+    return state[NEAR], state[LATELY], channel, n.keys[lane, 0] % BINS
+
+
+@function
 def learn_numbers(m, lane, y):
     """After a bit."""
     n = m.numbers
