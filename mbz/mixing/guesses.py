@@ -17,6 +17,8 @@ CLASSES = 32  # of how far guesses are off
 BINS = 128  # of how far a guess is from where a bit's two sides meet
 WIDEST = 32  # terms of a guess, at most
 _FIRST = 8  # numbers that the first chances count for
+VIEWS = 3  # of the mean guess, by more of what is around
+VIEW_SIZE = 128
 ECHO = 256  # samples that the filter of sound sees
 
 _Terms: TypeAlias = list[tuple[int, int]]
@@ -101,12 +103,17 @@ class Numbers(NamedTuple):
     echo_state: _I64  # (L, 2): what it guesses, power of what it sees
     levels: _I64  # (numbers,) of the block
     misses: _I32  # (numbers,) how far the mean guess was off, in 1 / 2**FRACTION
-    guesses: _I64  # (L, G + 2) in 1 / 2**FRACTION: the mean, the rows, the filter
-    wrong: _I64  # (L, G + 2) how far off lately, times 16
+    guesses: _I64  # (L, G + 3) in 1 / 2**FRACTION: the mean, the rows, the filter
+    wrong: _I64  # (L, G + 3) how far off lately, times 16
     bins: NDArray[np.uint8]  # (4096,) of a distance
-    chances: _I32  # (G + 2, width * 8 * CLASSES * BINS) adaptive
-    keys: _I64  # (L, G + 2) in use
-    state: _I64  # (L, 6): see samples.py
+    chances: _I32  # (G + 3, width * 8 * CLASSES * BINS) adaptive
+    keys: _I64  # (L, G + 3) in use
+    view_chances: _I32  # (VIEWS, width * 8 * VIEW_SIZE * BINS) adaptive
+    view_keys: _I64  # (L, VIEWS) in use
+    joint_values: _I64  # (L, W) what the guesses add
+    joint_sums: _I64  # (C, W, W)
+    joint_weights: _I64  # (C, W)
+    state: _I64  # (L, 6 + VIEWS): see samples.py
 
 
 def open_numbers(
@@ -130,7 +137,7 @@ def open_numbers(
         width, channels, row = unit, stride // unit, 0
         guesses = _sound(channels)
     num, w = len(guesses), WIDEST + 1
-    all_guesses = num + 2 if num else 0
+    all_guesses = num + 3 if num else 0
     few = channels if num else 0
     terms = np.zeros((num, WIDEST, 2), np.int64)
     plans = np.zeros((num, 3), np.int64)
@@ -141,7 +148,7 @@ def open_numbers(
         weights[g, :, : len(guess.weights)] = np.array(guess.weights, np.int64) << 22
     numbers = (size + phase) // width + 2 if num else 0
     reach = max(int(terms.max(initial=0)), channels)
-    signed = use == "sound" and width > 1
+    first = _first_chances(width, signed=use == "sound" and width > 1)
     return Numbers(
         options=np.array([width, channels, row, phase, reach], np.int64),
         terms=terms,
@@ -158,9 +165,14 @@ def open_numbers(
         guesses=np.zeros((lanes, all_guesses), np.int64),
         wrong=np.full((lanes, all_guesses), 256, np.int64),
         bins=_bins(),
-        chances=np.tile(_first_chances(width, signed=signed), (all_guesses, 1)),
+        chances=np.tile(first, (all_guesses, 1)),
         keys=np.zeros((lanes, all_guesses), np.int64),
-        state=np.zeros((lanes, 6), np.int64),
+        view_chances=_view_chances(first, width) if num else np.zeros((0, 0), np.int32),
+        view_keys=np.zeros((lanes, VIEWS if num else 0), np.int64),
+        joint_values=np.zeros((lanes, w), np.int64),
+        joint_sums=np.zeros((few, w, w), np.int64),
+        joint_weights=np.zeros((few, w), np.int64),
+        state=np.zeros((lanes, 6 + VIEWS), np.int64),
     )
 
 
@@ -194,6 +206,11 @@ def _first_chances(width: int, *, signed: bool) -> _I32:
     if signed:
         chance[-1, 0] = 65536 - chance[-1, 0]
     return (chance << 14 | _FIRST).astype(np.int32).ravel()
+
+
+def _view_chances(first: _I32, width: int) -> _I32:
+    usual = first.reshape(width, 8, CLASSES, BINS)[:, :, CLASSES // 4, None]
+    return np.tile(usual, (VIEWS, 1, 1, VIEW_SIZE, 1)).reshape(VIEWS, -1)
 
 
 def _middle(bins: _I64) -> _I64:

@@ -109,7 +109,7 @@ def open_memory(
     chosen = recipes(use)
     experts, models = len(chosen), len(MATCH_BYTES)
     numbers = open_numbers(use, size, lanes, stride=stride, unit=unit, phase=-phase % stride)
-    number_inputs = 2 * numbers.guesses.shape[1]
+    number_inputs = 2 * (numbers.guesses.shape[1] + numbers.view_keys.shape[1])
     inputs = 2 if use == "lean" else EXPERT_INPUTS
     num_inputs = experts * inputs + models * MATCH_INPUTS + NETWORK_INPUTS * network + 1
     num_inputs += number_inputs

@@ -9,11 +9,12 @@ import numpy as np
 from mbz.mixing import features as f
 from mbz.mixing import regression
 from mbz.mixing.compiled import function
-from mbz.mixing.guesses import BINS, CLASSES, ECHO, FRACTION
+from mbz.mixing.guesses import BINS, CLASSES, ECHO, FRACTION, VIEW_SIZE
 from mbz.mixing.learn import adapted, chance, logit
 
 WIDTH, CHANNELS, ROW, PHASE, REACH = range(5)  # of options
-INDEX, PLACE, KNOWN, READY, NEAR, LATELY = range(6)  # of state
+INDEX, PLACE, KNOWN, READY, NEAR, LATELY, VIEWS = range(7)  # of state
+_JOINT_FADE = 8
 _FINE_PICTURE, _FINE_SOUND = 14, 8
 
 
@@ -57,7 +58,7 @@ def _guess(n, lane, state):
     top = ((1 << 8 * min(n.options[WIDTH], 2)) - 1) << FRACTION
     base = n.levels[at - channels] if at >= channels else np.int64(0)
     num = n.plans.shape[0]
-    for g in range(num + 2):
+    for g in range(num + 3):
         guesses[g] = base << FRACTION
     if not state[READY]:
         return
@@ -81,30 +82,57 @@ def _guess(n, lane, state):
         n.echo_state[lane, 0] = min(max(more >> 20, -top), top)
         n.echo_state[lane, 1] = power
         guesses[num + 1] = min(max(guesses[2] + n.echo_state[lane, 0], 0), top)
+    values = n.joint_values[lane]
+    for g in range(num + 1):
+        values[g] = (guesses[g + 1] >> 1) - (base << FRACTION - 1)
+    values[num + 1] = base
+    more = regression.guess(n.joint_weights[channel], values, num + 1) >> 22 - 1
+    guesses[num + 2] = min(max((base << FRACTION) + more, 0), top)
     _mean(n, lane, num)
     # How far off, in 1 / 2**FRACTION: around this place, and lately.
     miss = n.misses
     row = n.options[ROW]
     if row:
-        near = 2 * (np.int64(miss[at - channels]) + np.int64(miss[at - row]))
-        near += np.int64(miss[at - row + channels]) + np.int64(miss[at - row - channels])
-        near = (near + 2 * np.int64(miss[at - 1])) >> 3
+        near = 2 * (abs(miss[at - channels]) + abs(miss[at - row]) + abs(miss[at - 1]))
+        near += abs(miss[at - row + channels]) + abs(miss[at - row - channels])
     else:
-        near = 3 * np.int64(miss[at - channels]) + 2 * np.int64(miss[at - 2 * channels])
-        near += np.int64(miss[at - 3 * channels]) + np.int64(miss[at - 4 * channels])
-        near = (near + np.int64(miss[at - 1])) >> 3
-    state[NEAR] = _class(n, near)
+        near = 3 * abs(miss[at - channels]) + 2 * abs(miss[at - 2 * channels]) + abs(miss[at - 1])
+        near += abs(miss[at - 3 * channels]) + abs(miss[at - 4 * channels])
+    state[NEAR] = _class(n, near >> 3)
+    _look(n, lane, at, channels, row)
     state[LATELY] = _class(n, n.wrong[lane, 0] >> 4)
+
+
+@function
+def _look(n, lane, at, channels, row):
+    """What else tells how the mean guess may be off: misses around with their signs, slopes."""
+    state = n.state[lane]
+    miss = n.misses
+    up = row if row else 2 * channels
+    last = _signed(n, miss[at - 1])
+    state[VIEWS] = last * 8 + (state[NEAR] >> 2)
+    state[VIEWS + 1] = _signed(n, miss[at - channels]) * 11 + _signed(n, miss[at - up])
+    texture = np.int64(0)
+    for back in (channels, up, up + channels, up - channels, 2 * channels, 2 * up):
+        texture = texture << 1 | (n.levels[at - back] << FRACTION > n.guesses[lane, 0])
+    state[VIEWS + 2] = texture << 1 | (last > 5)
+
+
+@function
+def _signed(n, miss):
+    """Class of a miss with its sign, 0 .. 10, 5 for next to none."""
+    size = min((_bin(n, abs(miss)) + 1) >> 3, 5)
+    return 5 + size if miss >= 0 else 5 - size
 
 
 @function
 def _mean(n, lane, num):
     """The mean of all guesses, each by the inverse cube of how far it was off lately."""
     least = n.wrong[lane, 1]
-    for g in range(2, num + 2):
+    for g in range(2, num + 3):
         least = min(least, n.wrong[lane, g])
     total, weight = np.int64(0), np.int64(0)
-    for g in range(1, num + 2):
+    for g in range(1, num + 3):
         share = ((least + 1) << 8) // (n.wrong[lane, g] + 1)
         share = share * share * share >> 8
         total += share * n.guesses[lane, g]
@@ -153,6 +181,14 @@ def number_inputs(m, lane, bit, partial, x, at):
         x[at] = logit(m, p)
         x[at + 1] = (p - 32768) >> 5
         at += 2
+    where = n.keys[lane, 0] % BINS
+    for v in range(n.view_keys.shape[1]):
+        key = ((place * 8 + bit) * VIEW_SIZE + state[VIEWS + v]) * BINS + where
+        n.view_keys[lane, v] = key
+        p = chance(n.view_chances[v, key])
+        x[at] = logit(m, p)
+        x[at + 1] = (p - 32768) >> 5
+        at += 2
 
 
 @function
@@ -171,6 +207,9 @@ def learn_numbers(m, lane, y):
     for g in range(n.guesses.shape[1]):
         key = n.keys[lane, g]
         n.chances[g, key] = adapted(m, n.chances[g, key], y, 500)
+    for v in range(n.view_keys.shape[1]):
+        key = n.view_keys[lane, v]
+        n.view_chances[v, key] = adapted(m, n.view_chances[v, key], y, 500)
 
 
 @function
@@ -190,7 +229,7 @@ def end_number(m, lane, byte):
     channels = n.options[CHANNELS]
     channel = at % channels
     n.levels[at] = level
-    n.misses[at] = abs((level << FRACTION) - n.guesses[lane, 0])
+    n.misses[at] = (level << FRACTION) - n.guesses[lane, 0]
     if not state[READY]:
         return
     for g in range(n.guesses.shape[1]):
@@ -209,6 +248,11 @@ def end_number(m, lane, byte):
                 )
     if n.options[ROW] == 0:
         _learn_echo(n, lane, at, channel, level)
+    values = n.joint_values[lane]
+    size = n.plans.shape[0] + 1
+    values[size] = (level - values[size]) << FRACTION - 1
+    regression.gather(n.joint_sums[channel], values, size, fine - 6, _JOINT_FADE)
+    regression.solve(n.joint_sums[channel], n.joint_weights[channel], n.lower, n.scaled, size)
 
 
 @function
