@@ -17,7 +17,7 @@ CLASSES = 32  # of how far guesses are off
 BINS = 128  # of how far a guess is from where a bit's two sides meet
 WIDEST = 32  # terms of a guess, at most
 _FIRST = 8  # numbers that the first chances count for
-VIEWS = 3  # of the mean guess, by more of what is around
+VIEWS = 4  # of the mean guess, by more of what is around
 VIEW_SIZE = 128
 ECHO = 256  # samples that the filter of sound sees
 
@@ -91,7 +91,8 @@ def _sound(channels: int) -> list[Guess]:
 class Numbers(NamedTuple):
     """See `open_numbers`. L lanes, G guesses, C channels, T terms, W = WIDEST + 1."""
 
-    options: _I64  # width, channels, row (0 for sound), phase, farthest number that terms reach
+    options: _I64  # width, channels, row (0 for sound), phase, farthest number that terms reach,
+    # and which guess is the plain one
     terms: _I64  # (G, T, 2) numbers back
     plans: _I64  # (G, 3): terms, fade (0: fixed weights), every
     sums: _I64  # (G, C, W, W)
@@ -102,6 +103,7 @@ class Numbers(NamedTuple):
     echo: _I64  # (C, ECHO) weights of the filter that sees what the second guess leaves, 1 / 2**20
     echo_state: _I64  # (L, 2): what it guesses, power of what it sees
     levels: _I64  # (numbers,) of the block
+    exact: NDArray[np.uint8]  # (numbers,) whether the plain guess was right
     misses: _I32  # (numbers,) how far the mean guess was off, in 1 / 2**FRACTION
     guesses: _I64  # (L, G + 3) in 1 / 2**FRACTION: the mean, the rows, the filter
     wrong: _I64  # (L, G + 3) how far off lately, times 16
@@ -147,10 +149,12 @@ def open_numbers(
         terms[g, : len(guess.terms)] = np.array(guess.terms).reshape(-1, 2)
         weights[g, :, : len(guess.weights)] = np.array(guess.weights, np.int64) << 22
     numbers = (size + phase) // width + 2 if num else 0
+    # Right to the bit where chroma is coarse (JPEG), where samples stay, where a row repeats.
+    plain = 5 if use == "sound" or channels == 1 else 6
     reach = max(int(terms.max(initial=0)), channels)
     first = _first_chances(width, signed=use == "sound" and width > 1)
     return Numbers(
-        options=np.array([width, channels, row, phase, reach], np.int64),
+        options=np.array([width, channels, row, phase, reach, plain], np.int64),
         terms=terms,
         plans=plans,
         sums=np.zeros((num, few, w, w), np.int64),
@@ -161,6 +165,7 @@ def open_numbers(
         echo=np.zeros((few, ECHO), np.int64),
         echo_state=np.zeros((lanes, 2), np.int64),
         levels=np.zeros(numbers, np.int64),
+        exact=np.zeros(numbers, np.uint8),
         misses=np.zeros(numbers, np.int32),
         guesses=np.zeros((lanes, all_guesses), np.int64),
         wrong=np.full((lanes, all_guesses), 256, np.int64),

@@ -218,10 +218,10 @@ def _select(m, lane, bit, partial, seen, expected, sure):
     if m.numbers.plans.size == 0:
         chosen[7] = OFFSETS[7] + (min(row[f.FIELD_AT], 7) << 6 | min(row[f.FIELD], 7) << 3 | bit)
     else:  # how far off guesses may be, and where the mean of them is
-        near, lately, channel, where = number_classes(m, lane)
+        near, lately, channel, hits, where = number_classes(m, lane)
         chosen[3] = OFFSETS[3] + (bit << 8 | near << 3 | lately >> 2)
         chosen[5] = OFFSETS[5] + (bit << 9 | channel << 7 | where)
-        chosen[7] = OFFSETS[7] + (bit << 6 | channel << 4 | near >> 1)
+        chosen[7] = OFFSETS[7] + (bit << 6 | channel << 4 | hits)
 
 
 @function
@@ -252,7 +252,7 @@ def _mix(m, lane, bit, partial, expected):
     a0 = partial | min(expected, 31) << 8
     a1 = partial | row[f.C1] << 8
     if m.numbers.plans.size:
-        near, _, channel, where = number_classes(m, lane)
+        near, _, channel, _, where = number_classes(m, lane)
         a1 = where << 9 | bit << 6 | channel << 4 | near >> 1
     a2 = f.joined(f.joined(row[f.C1] << 8 | row[f.C2], row[f.C3]), partial) & 0xFFFF
     a3 = partial | (row[f.EXPECTED] & 255 if not m.options[NETWORK] else m.network[lane, 0]) << 8

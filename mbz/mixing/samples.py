@@ -12,9 +12,10 @@ from mbz.mixing.compiled import function
 from mbz.mixing.guesses import BINS, CLASSES, ECHO, FRACTION, VIEW_SIZE
 from mbz.mixing.learn import adapted, chance, logit
 
-WIDTH, CHANNELS, ROW, PHASE, REACH = range(5)  # of options
+WIDTH, CHANNELS, ROW, PHASE, REACH, PLAIN = range(6)  # of options
 INDEX, PLACE, KNOWN, READY, NEAR, LATELY, VIEWS = range(7)  # of state
 _JOINT_FADE = 8
+VIEW_PLAIN = 3  # the view of the plain guess, by where it was right; the others are of the mean
 _FINE_PICTURE, _FINE_SOUND = 14, 8
 
 
@@ -116,6 +117,10 @@ def _look(n, lane, at, channels, row):
     for back in (channels, up, up + channels, up - channels, 2 * channels, 2 * up):
         texture = texture << 1 | (n.levels[at - back] << FRACTION > n.guesses[lane, 0])
     state[VIEWS + 2] = texture << 1 | (last > 5)
+    hits = np.int64(0)
+    for back in (4 * channels, 2 * up, channels, up, 2 * channels, 1):
+        hits = hits << 1 | np.int64(n.exact[at - back])
+    state[VIEWS + 3] = hits << 1 | (at % channels > 0)
 
 
 @function
@@ -181,8 +186,8 @@ def number_inputs(m, lane, bit, partial, x, at):
         x[at] = logit(m, p)
         x[at + 1] = (p - 32768) >> 5
         at += 2
-    where = n.keys[lane, 0] % BINS
     for v in range(n.view_keys.shape[1]):
+        where = n.keys[lane, n.options[PLAIN] if v == VIEW_PLAIN else 0] % BINS
         key = ((place * 8 + bit) * VIEW_SIZE + state[VIEWS + v]) * BINS + where
         n.view_keys[lane, v] = key
         p = chance(n.view_chances[v, key])
@@ -193,11 +198,12 @@ def number_inputs(m, lane, bit, partial, x, at):
 
 @function
 def number_classes(m, lane):
-    """How far off guesses may be, lately too, the channel or byte, and where the mean guess is."""
+    """What weights go by: how far off guesses may be, lately too; channel or byte; hits; place."""
     n = m.numbers
     state = n.state[lane]
     channel = min(state[INDEX] % n.options[CHANNELS] * n.options[WIDTH] + state[PLACE], 3)
-    return state[NEAR], state[LATELY], channel, n.keys[lane, 0] % BINS
+    hits = state[VIEWS + VIEW_PLAIN] >> 1 & 15
+    return state[NEAR], state[LATELY], channel, hits, n.keys[lane, 0] % BINS
 
 
 @function
@@ -229,6 +235,7 @@ def end_number(m, lane, byte):
     channels = n.options[CHANNELS]
     channel = at % channels
     n.levels[at] = level
+    n.exact[at] = n.guesses[lane, n.options[PLAIN]] == level << FRACTION
     n.misses[at] = (level << FRACTION) - n.guesses[lane, 0]
     if not state[READY]:
         return
