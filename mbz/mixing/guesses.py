@@ -115,12 +115,10 @@ class Numbers(NamedTuple):
     joint_values: _I64  # (L, W) what the guesses add
     joint_sums: _I64  # (C, W, W)
     joint_weights: _I64  # (C, W)
-    state: _I64  # (L, 6 + VIEWS): see samples.py
+    state: _I64  # (L, 7 + VIEWS): see samples.py
 
 
-def open_numbers(
-    use: str, size: int, lanes: int, *, stride: int, unit: int, phase: int
-) -> Numbers:
+def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, phase: int) -> Numbers:
     """The memory before the first number of a block; empty but for pixels and sound.
 
     Args:
@@ -177,7 +175,7 @@ def open_numbers(
         joint_values=np.zeros((lanes, w), np.int64),
         joint_sums=np.zeros((few, w, w), np.int64),
         joint_weights=np.zeros((few, w), np.int64),
-        state=np.zeros((lanes, 6 + VIEWS), np.int64),
+        state=np.zeros((lanes, 7 + VIEWS), np.int64),
     )
 
 
@@ -210,7 +208,8 @@ def _first_chances(width: int, *, signed: bool) -> _I32:
     chance = np.clip((one << 16) // (one + zero), 32, 65504)
     if signed:
         chance[-1, 0] = 65536 - chance[-1, 0]
-    return (chance << 14 | _FIRST).astype(np.int32).ravel()
+    adaptive: _I32 = (chance << 14 | _FIRST).astype(np.int32).ravel()
+    return adaptive
 
 
 def _view_chances(first: _I32, width: int) -> _I32:
@@ -221,10 +220,12 @@ def _view_chances(first: _I32, width: int) -> _I32:
 def _middle(bins: _I64) -> _I64:
     """Middle of bins of distances, in 1 / 2**(FRACTION + 1)."""
     down = np.maximum(bins // 4 - 1, 0)
-    return ((2 * (bins - 4 * down) + 1) << down).astype(np.int64)
+    middle: _I64 = (2 * (bins - 4 * down) + 1) << down
+    return middle
 
 
 def _below(distance: _I64, spread: _I64) -> _I64:
     """Share of a logistic curve of mean miss `spread` below a distance, in 1/65536."""
     logits = np.clip(distance * 355 // spread, -LIMIT, LIMIT)  # 256 * 2 * ln(2)
-    return squash_table()[logits + LIMIT].astype(np.int64)
+    share: _I64 = squash_table()[logits + LIMIT].astype(np.int64)
+    return share

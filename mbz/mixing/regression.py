@@ -8,7 +8,7 @@ from mbz.mixing.compiled import function
 
 _FINE = 22
 _TOP = 30
-_MOST = 1 << 27  # of an entry of L: 32; products with sums stay below 2**57, and 32 of them fit
+_MOST = 1 << 27  # of an entry of L: 32; products with sums stay within 2**57, and 32 of them fit
 _HEAVIEST = 1 << 26  # of a weight: 16
 
 
@@ -50,6 +50,7 @@ def solve(sums, weights, lower, scaled, size):
             for k in range(j):
                 total += lower[i, k] * scaled[j, k]
             rest = (sums[i, j] >> down) - (total >> _FINE)
+            rest = min(max(rest, -(1 << _TOP)), 1 << _TOP)  # rounding may have led astray
             if i == j:
                 scaled[i, i] = max(rest + (rest >> 10), 0) + least
             else:

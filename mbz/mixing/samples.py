@@ -13,7 +13,7 @@ from mbz.mixing.guesses import BINS, CLASSES, ECHO, FRACTION, VIEW_SIZE
 from mbz.mixing.learn import adapted, chance, logit
 
 WIDTH, CHANNELS, ROW, PHASE, REACH, PLAIN = range(6)  # of options
-INDEX, PLACE, KNOWN, READY, NEAR, LATELY, VIEWS = range(7)  # of state
+INDEX, PLACE, KNOWN, READY, NEAR, LATELY, CHANNEL, VIEWS = range(8)  # of state
 _JOINT_FADE = 8
 VIEW_PLAIN = 3  # the view of the plain guess, by where it was right; the others are of the mean
 _FINE_PICTURE, _FINE_SOUND = 14, 8
@@ -54,7 +54,9 @@ def _guess(n, lane, state):
     """All guesses of the number at state[INDEX], and how far off they may be."""
     at = state[INDEX]
     channels = n.options[CHANNELS]
-    channel = at % channels
+    # Rows of pixels may end in bytes that are none.
+    channel = (at % n.options[ROW] if n.options[ROW] else at) % channels
+    state[CHANNEL] = channel
     guesses = n.guesses[lane]
     top = ((1 << 8 * min(n.options[WIDTH], 2)) - 1) << FRACTION
     base = n.levels[at - channels] if at >= channels else np.int64(0)
@@ -109,7 +111,7 @@ def _look(n, lane, at, channels, row):
     """What else tells how the mean guess may be off: misses around with their signs, slopes."""
     state = n.state[lane]
     miss = n.misses
-    up = row if row else 2 * channels
+    up = row or 2 * channels
     last = _signed(n, miss[at - 1])
     state[VIEWS] = last * 8 + (state[NEAR] >> 2)
     state[VIEWS + 1] = _signed(n, miss[at - channels]) * 11 + _signed(n, miss[at - up])
@@ -120,7 +122,7 @@ def _look(n, lane, at, channels, row):
     hits = np.int64(0)
     for back in (4 * channels, 2 * up, channels, up, 2 * channels, 1):
         hits = hits << 1 | np.int64(n.exact[at - back])
-    state[VIEWS + 3] = hits << 1 | (at % channels > 0)
+    state[VIEWS + 3] = hits << 1 | (state[CHANNEL] > 0)
 
 
 @function
@@ -201,7 +203,7 @@ def number_classes(m, lane):
     """What weights go by: how far off guesses may be, lately too; channel or byte; hits; place."""
     n = m.numbers
     state = n.state[lane]
-    channel = min(state[INDEX] % n.options[CHANNELS] * n.options[WIDTH] + state[PLACE], 3)
+    channel = min(state[CHANNEL] * n.options[WIDTH] + state[PLACE], 3)
     hits = state[VIEWS + VIEW_PLAIN] >> 1 & 15
     return state[NEAR], state[LATELY], channel, hits, n.keys[lane, 0] % BINS
 
@@ -233,7 +235,7 @@ def end_number(m, lane, byte):
     level >>= 8 * max(width - 2, 0)
     at = state[INDEX]
     channels = n.options[CHANNELS]
-    channel = at % channels
+    channel = state[CHANNEL]
     n.levels[at] = level
     n.exact[at] = n.guesses[lane, n.options[PLAIN]] == level << FRACTION
     n.misses[at] = (level << FRACTION) - n.guesses[lane, 0]
@@ -250,9 +252,7 @@ def end_number(m, lane, byte):
             values[size] = level - values[size]
             regression.gather(n.sums[g, channel], values, size, fine, fade)
             if at // channels % every == 0:
-                regression.solve(
-                    n.sums[g, channel], n.weights[g, channel], n.lower, n.scaled, size
-                )
+                regression.solve(n.sums[g, channel], n.weights[g, channel], n.lower, n.scaled, size)
     if n.options[ROW] == 0:
         _learn_echo(n, lane, at, channel, level)
     values = n.joint_values[lane]

@@ -14,6 +14,9 @@ CASES = (
     ("de_bruijn", 1, True, {"use": "lean"}),
     ("repeats", 5, True, {"use": "pixels", "stride": 7, "unit": 3}),
     ("text", 1, False, {"use": "middle"}),
+    ("picture", 2, True, {"use": "pixels", "stride": 10, "unit": 3, "phase": 4}),
+    ("sound", 1, False, {"use": "sound", "stride": 4, "unit": 2, "phase": 1}),
+    ("loud", 2, False, {"use": "sound", "stride": 3, "unit": 3}),
 )
 
 
@@ -26,6 +29,12 @@ def block(name):
         "alternating": np.tile(np.array([0x55, 0xAA], np.uint8), 50)[:67],
         "de_bruijn": np.packbits([1 if ((n * n + n) >> 3) & 1 else 0 for n in range(480)]),
         "repeats": np.tile(noise[:31], 6)[:123],  # long matches over lane borders
+        "picture": (np.arange(180) * 3 % 251 + noise[np.arange(180) % 40] % 9).astype(np.uint8),
+        "sound": np.cumsum(rng.integers(-900, 900, (110, 2)), 0)
+        .astype("<i2")
+        .view(np.uint8)
+        .ravel(),
+        "loud": rng.integers(0, 2, 260, dtype=np.uint8) * 255,
         "text": np.frombuffer(b"{'a': [10, 11]}\n<b>An x</b>\n{'a': [10, 12]}\n<b>As", np.uint8),
     }
     return made[name]

@@ -97,6 +97,18 @@ def test_pixels_are_predicted_from_those_around():
     assert cost[0] < 3 < cost[1]
 
 
+def test_samples_are_predicted_from_those_before():
+    n = np.arange(6000)
+    noise = np.random.default_rng(3).normal(0, 20, (6000, 2))
+    waves = np.stack([8000 * np.sin(n / 9), 5000 * np.sin(n / 9 + 1) + 3000 * np.sin(n / 31)], 1)
+    sound = (waves + noise).astype("<i2").view(np.uint8).ravel()
+    # The noise has log2(20 * sqrt(2 pi e)) = 6.4 bits a sample.
+    shifted = np.concatenate([sound[-3:], sound])
+    for data, phase in ((sound, 0), (shifted, 3)):
+        mixer = Mixer(data.size, use="sound", stride=4, unit=2, phase=phase)
+        assert bits_per_byte(data, mixer.score(data[:, None])) < 3.6
+
+
 def test_a_network_that_is_right_helps():
     data = chances.block("random")
     symbols = chances.lanes_of(data, 1)
@@ -106,9 +118,11 @@ def test_a_network_that_is_right_helps():
 
 
 def test_wrong_arguments_are_refused():
-    with pytest.raises(ValueError, match=r"'huge'.*lean, middle, rich, pixels"):
+    with pytest.raises(ValueError, match=r"'huge'.*lean, middle, rich, pixels, sound"):
         Mixer(10, use="huge")
     with pytest.raises(ValueError, match="3 bytes cannot have 4 lanes"):
         Mixer(3, 4)
+    with pytest.raises(ValueError, match="rows of 4 bytes cannot begin after 4 bytes"):
+        Mixer(3, phase=4)
     with pytest.raises(ValueError, match="rows of 0 bytes cannot hold units of 1"):
         Mixer(3, stride=0)
