@@ -36,6 +36,8 @@ class Guess(NamedTuple):
     """The past fades by 1 / 2**fade a number."""
     every: int = 1
     """Numbers of a channel between two fits."""
+    by_column: bool = False
+    """Fitted on its own for odd and even columns: chroma is often of every other."""
 
 
 def _picture(row: int, channels: int) -> list[Guess]:
@@ -58,6 +60,7 @@ def _picture(row: int, channels: int) -> list[Guess]:
         Guess(of(far, others="0,0 0,1 -1,1 1,1"), fade=9),
         Guess(of(far + " 2,2 -2,2 -3,0 3,1", others="0,0 0,1 -1,1 1,1 -2,0 0,2"), fade=10, every=2),
         Guess(of(near, others="0,0 0,1"), fade=7),
+        Guess(of(near + " -3,0", others="0,0 0,1 -2,0 -3,0"), fade=9, by_column=True),
         Guess([(up, up + left)], (1,)),
         Guess([(up, left)], (1,)),
     ]
@@ -94,9 +97,9 @@ class Numbers(NamedTuple):
     options: _I64  # width, channels, row (0 for sound), phase, farthest number that terms reach,
     # and which guess is the plain one
     terms: _I64  # (G, T, 2) numbers back
-    plans: _I64  # (G, 3): terms, fade (0: fixed weights), every
-    sums: _I64  # (G, C, W, W)
-    weights: _I64  # (G, C, W)
+    plans: _I64  # (G, 4): terms, fade (0: fixed weights), every, by column
+    sums: _I64  # (G, 2C, W, W), the channels of odd columns last
+    weights: _I64  # (G, 2C, W)
     lower: _I64  # (W, W) scratch of the solver
     scaled: _I64  # (W, W)
     values: _I64  # (L, G, W) differences
@@ -115,7 +118,7 @@ class Numbers(NamedTuple):
     joint_values: _I64  # (L, W) what the guesses add
     joint_sums: _I64  # (C, W, W)
     joint_weights: _I64  # (C, W)
-    state: _I64  # (L, 7 + VIEWS): see samples.py
+    state: _I64  # (L, 8 + VIEWS): see samples.py
 
 
 def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, phase: int) -> Numbers:
@@ -140,22 +143,22 @@ def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, pha
     all_guesses = num + 3 if num else 0
     few = channels if num else 0
     terms = np.zeros((num, WIDEST, 2), np.int64)
-    plans = np.zeros((num, 3), np.int64)
-    weights = np.zeros((num, few, w), np.int64)
+    plans = np.zeros((num, 4), np.int64)
+    weights = np.zeros((num, 2 * few, w), np.int64)
     for g, guess in enumerate(guesses):
-        plans[g] = len(guess.terms), guess.fade, guess.every
+        plans[g] = len(guess.terms), guess.fade, guess.every, guess.by_column
         terms[g, : len(guess.terms)] = np.array(guess.terms).reshape(-1, 2)
         weights[g, :, : len(guess.weights)] = np.array(guess.weights, np.int64) << 22
     numbers = (size + phase) // width + 2 if num else 0
     # Right to the bit where chroma is coarse (JPEG), where samples stay, where a row repeats.
-    plain = 5 if use == "sound" or channels == 1 else 6
+    plain = 5 + (use == "pixels") + (use == "pixels" and channels > 1)
     reach = max(int(terms.max(initial=0)), channels)
     first = _first_chances(width, signed=use == "sound" and width > 1)
     return Numbers(
         options=np.array([width, channels, row, phase, reach, plain], np.int64),
         terms=terms,
         plans=plans,
-        sums=np.zeros((num, few, w, w), np.int64),
+        sums=np.zeros((num, 2 * few, w, w), np.int64),
         weights=weights,
         lower=np.zeros((w, w), np.int64),
         scaled=np.zeros((w, w), np.int64),
@@ -175,7 +178,7 @@ def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, pha
         joint_values=np.zeros((lanes, w), np.int64),
         joint_sums=np.zeros((few, w, w), np.int64),
         joint_weights=np.zeros((few, w), np.int64),
-        state=np.zeros((lanes, 7 + VIEWS), np.int64),
+        state=np.zeros((lanes, 8 + VIEWS), np.int64),
     )
 
 

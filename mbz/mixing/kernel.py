@@ -1,4 +1,4 @@
-"""Predictions of the next bit of every lane, and what is learnt from it (docs/mixing.md, 5).
+"""Predictions of the next bit of every lane, and what is learnt from it (docs/mixing.md, 6).
 
 This source is the definition: numba compiles it, and without numba it runs as it stands. All
 numbers are integers that stay inside their types, so that both are the same, everywhere. Types

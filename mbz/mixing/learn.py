@@ -1,4 +1,4 @@
-"""Adaptive probabilities and their calibration (docs/mixing.md, 5)."""
+"""Adaptive probabilities and their calibration (docs/mixing.md, 6)."""
 
 import numpy as np
 

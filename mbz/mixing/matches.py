@@ -1,4 +1,4 @@
-"""Match models: where the last bytes were seen before, in any lane (docs/mixing.md, 5)."""
+"""Match models: where the last bytes were seen before, in any lane (docs/mixing.md, 4)."""
 
 import numpy as np
 

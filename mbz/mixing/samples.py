@@ -13,7 +13,7 @@ from mbz.mixing.guesses import BINS, CLASSES, ECHO, FRACTION, VIEW_SIZE
 from mbz.mixing.learn import adapted, chance, logit
 
 WIDTH, CHANNELS, ROW, PHASE, REACH, PLAIN = range(6)  # of options
-INDEX, PLACE, KNOWN, READY, NEAR, LATELY, CHANNEL, VIEWS = range(8)  # of state
+INDEX, PLACE, KNOWN, READY, NEAR, LATELY, CHANNEL, ODD, VIEWS = range(9)  # of state
 _JOINT_FADE = 8
 VIEW_PLAIN = 3  # the view of the plain guess, by where it was right; the others are of the mean
 _FINE_PICTURE, _FINE_SOUND = 14, 8
@@ -57,6 +57,7 @@ def _guess(n, lane, state):
     # Rows of pixels may end in bytes that are none.
     channel = (at % n.options[ROW] if n.options[ROW] else at) % channels
     state[CHANNEL] = channel
+    state[ODD] = at % n.options[ROW] // channels % 2 if n.options[ROW] else 0
     guesses = n.guesses[lane]
     top = ((1 << 8 * min(n.options[WIDTH], 2)) - 1) << FRACTION
     base = n.levels[at - channels] if at >= channels else np.int64(0)
@@ -71,7 +72,8 @@ def _guess(n, lane, state):
         for k in range(size):
             values[k] = n.levels[at - n.terms[g, k, 0]] - n.levels[at - n.terms[g, k, 1]]
         values[size] = base
-        more = regression.guess(n.weights[g, channel], values, size) >> 22 - FRACTION
+        kind = channel + channels * state[ODD] * n.plans[g, 3]
+        more = regression.guess(n.weights[g, kind], values, size) >> 22 - FRACTION
         guesses[g + 1] = min(max((base << FRACTION) + more, 0), top)
     guesses[num + 1] = guesses[2]
     if n.options[ROW] == 0:
@@ -113,7 +115,7 @@ def _look(n, lane, at, channels, row):
     miss = n.misses
     up = row or 2 * channels
     last = _signed(n, miss[at - 1])
-    state[VIEWS] = last * 8 + (state[NEAR] >> 2)
+    state[VIEWS] = min(state[CHANNEL], 3) << 5 | state[ODD] << 4 | state[NEAR] >> 1
     state[VIEWS + 1] = _signed(n, miss[at - channels]) * 11 + _signed(n, miss[at - up])
     texture = np.int64(0)
     for back in (channels, up, up + channels, up - channels, 2 * channels, 2 * up):
@@ -204,7 +206,7 @@ def number_classes(m, lane):
     n = m.numbers
     state = n.state[lane]
     channel = min(state[CHANNEL] * n.options[WIDTH] + state[PLACE], 3)
-    hits = state[VIEWS + VIEW_PLAIN] >> 1 & 15
+    hits = state[VIEWS + VIEW_PLAIN] >> 1 & 7 | state[ODD] << 3
     return state[NEAR], state[LATELY], channel, hits, n.keys[lane, 0] % BINS
 
 
@@ -250,9 +252,10 @@ def end_number(m, lane, byte):
         if fade:
             values = n.values[lane, g]
             values[size] = level - values[size]
-            regression.gather(n.sums[g, channel], values, size, fine, fade)
+            kind = channel + channels * state[ODD] * n.plans[g, 3]
+            regression.gather(n.sums[g, kind], values, size, fine, fade)
             if at // channels % every == 0:
-                regression.solve(n.sums[g, channel], n.weights[g, channel], n.lower, n.scaled, size)
+                regression.solve(n.sums[g, kind], n.weights[g, kind], n.lower, n.scaled, size)
     if n.options[ROW] == 0:
         _learn_echo(n, lane, at, channel, level)
     values = n.joint_values[lane]
