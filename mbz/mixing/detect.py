@@ -5,7 +5,6 @@ A guess that is wrong costs ratio, never content: the archive records what was c
 
 import re
 import struct
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,10 @@ from numpy.typing import NDArray
 __all__ = ["Settings", "settings_of"]
 
 _SAMPLE = 3 << 14  # bytes looked at, from the middle of the block
+_LEAST = 4096  # bytes that statistics need
 _LONGEST_ROW = 1 << 14
+_LEAST_ENTROPY = 3.0  # bits per byte of what is not records of much the same
+_LEAST_OF_PIXELS = 4.5
 _LONGEST_RECORD = 512
 _PLAIN_STRIDE = 4
 _PPM = re.compile(rb"P([56])(?:\s|#[^\n]*\n)+(\d{1,6})\s+(\d{1,6})\s+(\d{1,3})\s")
@@ -45,8 +47,8 @@ def settings_of(block: bytes, use: str) -> Settings:
     data = np.frombuffer(block, np.uint8)
     start = max(data.size - _SAMPLE, 0) // 2
     sample = data[start : start + _SAMPLE]
-    if sample.size >= 4096 and not _is_text(sample) and _entropy(sample) > 4.5:
-        found = _samples(sample, start) or _pixels(sample)
+    if sample.size >= _LEAST and not _is_text(sample) and _entropy(sample) > _LEAST_ENTROPY:
+        found = min(_pixels(sample), _samples(sample, start), key=lambda pair: pair[0])[1]
         if found is not None:
             return found
     return Settings(use, _record(sample))
@@ -118,10 +120,13 @@ def _bits(misses: NDArray[np.int32]) -> float:
     return float(np.log2(2 * np.abs(misses) + 1).mean()) + 1
 
 
-def _pixels(sample: NDArray[np.uint8]) -> Settings | None:
-    """Rows that are much like the rows above, of pixels much like those on the left."""
+def _pixels(sample: NDArray[np.uint8]) -> tuple[float, Settings | None]:
+    """Bits per byte, and rows that are much like those above, of pixels like those on the left."""
     x = sample.astype(np.int32)
-    best, found = 0.8 * _entropy(sample), None
+    entropy = _entropy(sample)
+    best, found = 0.75 * entropy, None
+    if entropy < _LEAST_OF_PIXELS:
+        return best, None
     for row in _likest(sample):
         for unit in (1, 3, 4):
             if row < 8 * unit:
@@ -129,17 +134,19 @@ def _pixels(sample: NDArray[np.uint8]) -> Settings | None:
             left, up = x[row:-unit], x[unit:-row]
             here, corner = x[row + unit :], x[: -row - unit]
             cost = min(_bits(here - (left + up) // 2), _bits(here - (left + up - corner)))
-            if cost < best and cost < _bits(here - left) - 0.1:
+            if cost < best - 0.02 and cost < _bits(here - left) - 0.1:
                 best, found = cost, Settings("pixels", row, unit)
     if found is None:
-        return None
-    # Channels that go along with each other speak for more than one.
-    changes = {unit: x[unit:] - x[:-unit] for unit in (3, 4) if found.stride % unit == 0}
-    for unit, change in changes.items():
-        cost = _bits(change[1:] - change[:-1])
-        if cost < best:
-            best, found = cost, found._replace(unit=unit)
-    return found
+        return best, None
+    # Channels of a picture differ in their means; parts of rows of one channel do not.
+    row = found.stride
+    spread, unit = 4.0, 1
+    for each in (3, 4):
+        if row % each == 0:
+            means = sample[: sample.size // row * row].reshape(-1, each).mean(0)
+            if np.ptp(means) > spread:
+                spread, unit = float(np.ptp(means)), each
+    return best, found._replace(unit=unit)
 
 
 def _likest(sample: NDArray[np.uint8]) -> list[int]:
@@ -155,40 +162,25 @@ def _likest(sample: NDArray[np.uint8]) -> list[int]:
     return sorted(int(row) for row in best)
 
 
-def _samples(sample: NDArray[np.uint8], start: int) -> Settings | None:
-    """Little-endian samples that go on about straight, channel by channel."""
+def _samples(sample: NDArray[np.uint8], start: int) -> tuple[float, Settings | None]:
+    """Bits per byte, and 16-bit samples that go on about straight, channel by channel."""
     best, found = 0.85 * _entropy(sample), None
-    for width, channels in _layouts():
-        frame = width * channels
-        for phase in range(width):
-            shift = (phase - start) % width
-            x = _values(sample[shift:], width)
-            here, last, older = x[2 * channels :], x[channels:-channels], x[: -2 * channels]
-            cost = min(_bits(here - last), _bits(here - 2 * last + older)) / width
-            if cost < best - 0.05:
-                best, found = cost, Settings("sound", frame, width, phase)
-    return found
-
-
-def _layouts() -> Iterator[tuple[int, int]]:
-    """Bytes of a sample, and channels; samples of one byte look like any other bytes."""
-    for width in (2, 3):
+    for phase in (0, 1):
+        shift = (phase - start) % 2
+        x = sample[shift : sample.size - (sample.size - shift) % 2].view("<i2").astype(np.int32)
         for channels in (1, 2):
-            yield width, channels
-
-
-def _values(sample: NDArray[np.uint8], width: int) -> NDArray[np.int32]:
-    """Little-endian numbers, signed if they are wider than a byte."""
-    parts = sample[: sample.size // width * width].reshape(-1, width).astype(np.int32)
-    values: NDArray[np.int32] = (parts << 8 * np.arange(width)).sum(1, dtype=np.int32)
-    return values - (values >> 8 * width - 1 << 8 * width) if width > 1 else values
+            here, last, older = x[2 * channels :], x[channels:-channels], x[: -2 * channels]
+            cost = min(_bits(here - last), _bits(here - 2 * last + older)) / 2
+            if cost < best - 0.05:
+                best, found = cost, Settings("sound", 2 * channels, 2, phase)
+    return best, found
 
 
 def _record(sample: NDArray[np.uint8]) -> int:
     """Length of records, by how many bytes equal the one a record before; else the usual stride."""
     sample = sample[: 1 << 13]
     longest = min(_LONGEST_RECORD, sample.size // 4)
-    if longest < 8:
+    if sample.size < _LEAST:
         return _PLAIN_STRIDE
     alike = np.array(
         [np.count_nonzero(sample[k:] == sample[:-k]) / sample.size for k in range(1, longest + 1)]
