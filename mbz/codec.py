@@ -353,8 +353,17 @@ class _Picker:
         if not self._experts:
             return Coding(lanes=lanes, network=network)
         from mbz.mixing import SETS  # noqa: PLC0415 - numba is heavy
+        from mbz.mixing.detect import settings_of  # noqa: PLC0415
 
-        return Coding(lanes=lanes, network=network, experts=SETS.index(self._experts) + 1)
+        found = settings_of(raw, self._experts)
+        return Coding(
+            lanes=lanes,
+            network=network,
+            experts=SETS.index(found.use) + 1,
+            stride=found.stride,
+            unit=found.unit,
+            phase=found.phase,
+        )
 
 
 def _needs_model(block: Block) -> bool:

@@ -183,6 +183,7 @@ def open_mixer(coding: Coding, size: int) -> "Mixer":
         network=coding.network,
         stride=coding.stride,
         unit=coding.unit,
+        phase=coding.phase,
     )
 
 

@@ -526,3 +526,16 @@ def test_the_stub_is_a_predictor():
     assert np.array_equal(whole, split)
     assert (whole.sum(axis=2, dtype=np.int64) == COUNT_SUM).all()
     assert whole.min() >= 0
+
+
+def test_pixels_are_found_and_predicted():
+    y, x, c = np.indices((40, 50, 3))
+    noise = np.random.default_rng(5).integers(0, 3, x.shape)
+    picture = (x * (c + 1) + 2 * y + noise).astype(np.uint8).tobytes()
+    data = b"P6 50 40 255\n" + picture
+    archive = pack(data, model=False, experts="middle")
+    [info] = codec.describe(io.BytesIO(archive))
+    assert info.header.only_block.coding == container.Coding(
+        lanes=1, network=False, experts=4, stride=150, unit=3, phase=13
+    )
+    assert unpack(archive) == data
