@@ -8,7 +8,7 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
 DEMO ?= tests/samples/text.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint fmt type check build clean
+.PHONY: help setup demo test test-slow regress lint fmt type check build clean
 
 ## help: list the targets
 help:
@@ -40,6 +40,11 @@ test: $(READY)
 ## test-slow: run all tests
 test-slow: $(READY)
 	$(TESTS)
+
+## regress: measure CORPUS (a folder) against the peers into tests/regress/results.csv
+regress: $(READY)
+	$(BIN)/python benchmarks/regress.py --out tests/regress/results.csv \
+		$(if $(PEERS),--peers $(PEERS)) $(CORPUS)
 
 ## lint: check style and formatting
 lint: $(READY)

@@ -14,7 +14,7 @@ from mbz import container
 from mbz.container import Block, Coding, End, Header, Kind, ModelId
 from mbz.errors import BadMagic, Corrupt, LimitExceeded, MbzError
 from mbz.exact import Predictor
-from mbz.payload import decode, decode_lzma, encode, encode_lzma
+from mbz.payload import decode, decode_lzma, encode, encode_lzma, lzma_may_beat
 from mbz.reader import Readable, Reader
 
 __all__ = [
@@ -319,13 +319,15 @@ class _Picker:
         The first wins a tie: stored is the fastest to decode, then LZMA.
         """
         report = _from(offset, self._progress)
-        coded: list[tuple[Kind, Coding | None, bytes]] = [(Kind.STORED, None, raw)]
-        if raw:
-            coded.append((Kind.LZMA, None, encode_lzma(raw)))
+        plain: list[tuple[Kind, Coding | None, bytes]] = [(Kind.STORED, None, raw)]
+        mixed: list[tuple[Kind, Coding | None, bytes]] = []
         coding = self._coding(raw)
         if coding is not None:
             predictor = self._predictor if coding.network else None
-            coded.append((Kind.CODED, coding, encode(raw, coding, predictor, report)))
+            mixed = [(Kind.CODED, coding, encode(raw, coding, predictor, report))]
+        shortest = min((len(payload) for _, _, payload in plain + mixed))
+        if raw and lzma_may_beat(raw, shortest):
+            plain.append((Kind.LZMA, None, encode_lzma(raw)))
         report(len(raw))
         check = container.content_check(raw)
         candidates = [
@@ -339,31 +341,34 @@ class _Picker:
                 ),
                 payload,
             )
-            for kind, coding, payload in coded
+            for kind, coding, payload in plain + mixed
         ]
         return min(candidates, key=lambda pair: len(pack(pair[0])) + len(pair[1]))
 
     def _coding(self, raw: bytes) -> Coding | None:
         """How to code a block, if it can be."""
-        network = self._predictor is not None
-        if not raw or not (network or self._experts):
+        has_model = self._predictor is not None
+        if not raw or not (has_model or self._experts):
             return None
-        wanted = min(-(-len(raw) // self._lane_bytes), MOST_LANES) if network else 1
-        lanes = min(self._lanes or wanted, len(raw))
         if not self._experts:
-            return Coding(lanes=lanes, network=network)
+            return Coding(lanes=self._lanes_of(raw, network=True), network=True)
         from mbz.mixing import SETS  # noqa: PLC0415 - numba is heavy
         from mbz.mixing.detect import settings_of  # noqa: PLC0415
 
         found = settings_of(raw, self._experts)
+        network = has_model and found.use == self._experts  # it knows nothing of pixels and sound
         return Coding(
-            lanes=lanes,
+            lanes=self._lanes_of(raw, network=network),
             network=network,
             experts=SETS.index(found.use) + 1,
             stride=found.stride,
             unit=found.unit,
             phase=found.phase,
         )
+
+    def _lanes_of(self, raw: bytes, *, network: bool) -> int:
+        wanted = min(-(-len(raw) // self._lane_bytes), MOST_LANES) if network else 1
+        return min(self._lanes or wanted, len(raw))
 
 
 def _needs_model(block: Block) -> bool:

@@ -18,7 +18,7 @@ from mbz.exact import Predictor
 if TYPE_CHECKING:
     from mbz.mixing import Mixer
 
-__all__ = ["decode", "decode_lzma", "encode", "encode_lzma"]
+__all__ = ["decode", "decode_lzma", "encode", "encode_lzma", "lzma_may_beat"]
 
 _SCORE_BYTES = 1 << 14  # bytes scored at once: 16 MiB of counts
 _REPORT_BYTES = 1 << 10  # bytes between two reports while decoding
@@ -45,6 +45,12 @@ def encode_lzma(raw: bytes) -> bytes:
         ),
         key=len,
     )
+
+
+def lzma_may_beat(raw: bytes, length: int) -> bool:
+    """Whether `encode_lzma` may come below `length`, by its fastest setting, which takes little."""
+    quick = lzma.compress(raw, lzma.FORMAT_RAW, filters=[_lzma_filter(len(raw)) | {"preset": 0}])
+    return len(quick) < 2 * length
 
 
 def decode_lzma(payload: bytes, raw_length: int) -> bytes:
