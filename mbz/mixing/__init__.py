@@ -12,6 +12,7 @@ from mbz.mixing.bits import BitDecoder, BitEncoder
 from mbz.mixing.compiled import announce
 from mbz.mixing.experts import SETS
 from mbz.mixing.memory import Memory, open_memory
+from mbz.mixing.start import Start, begin_with, shipped
 
 __all__ = ["SETS", "BitDecoder", "BitEncoder", "Mixer"]
 
@@ -35,6 +36,7 @@ class Mixer:
         stride: int = 4,
         unit: int = 1,
         phase: int = 0,
+        start: Start | None = None,
     ) -> None:  # fmt: skip
         """Starts a block.
 
@@ -46,6 +48,7 @@ class Mixer:
             stride: bytes of a record or of a row of pixels in the block, >= 1.
             unit: bytes of a sample or pixel in it, from 1 to stride.
             phase: bytes before the first whole record or row, from 0 to stride - 1.
+            start: start states, those shipped if None; a network has its own, that know it.
 
         Raises:
             ValueError: there is no such set, or a number is out of its range.
@@ -61,9 +64,10 @@ class Mixer:
         lengths = [shorter + 1] * longer + [shorter] * (lanes - longer)
         self.steps = lengths[0]
         """Bytes of the longest lane."""
-        self._memory: Memory = open_memory(
+        self.memory: Memory = open_memory(
             use, lengths, network=network, stride=stride, unit=unit, phase=phase
         )
+        begin_with(start or shipped(), self.memory, use)
         self._network = network
         self._lanes_T = np.full(self.steps, lanes, np.int64)
         if longer:
@@ -88,7 +92,7 @@ class Mixer:
         bits_T8L = (symbols_TL[:, None, :] >> np.arange(7, -1, -1)[:, None]) & 1
         chances = np.zeros((steps, 8, lanes), np.int32)
         kernel.code(
-            self._memory, self._t, self._lanes_T[self._t : self._t + steps],
+            self.memory, self._t, self._lanes_T[self._t : self._t + steps],
             np.ascontiguousarray(bits_T8L, np.int64), self._counts(counts_TLV), chances,
             _NOTHING, _NO_CODER,
         )  # fmt: skip
@@ -109,7 +113,7 @@ class Mixer:
         lanes_T = self._lanes_T[self._t : self._t + steps]
         bits_T8L = np.zeros((lanes_T.size, 8, int(self._lanes_T[0])), np.int64)
         kernel.code(
-            self._memory, self._t, lanes_T, bits_T8L, self._counts(counts_TLV),
+            self.memory, self._t, lanes_T, bits_T8L, self._counts(counts_TLV),
             np.zeros(bits_T8L.shape, np.int32), decoder.source, decoder.coder,
         )  # fmt: skip
         self._t += steps
@@ -119,24 +123,24 @@ class Mixer:
         """Chances of the first bit of the next byte, (active lanes,)."""
         lanes = self.active()
         if self._network:
-            kernel.load_counts(self._memory, lanes, self._counts(counts_LV))
-        kernel.begin(self._memory, self._t, lanes)
+            kernel.load_counts(self.memory, lanes, self._counts(counts_LV))
+        kernel.begin(self.memory, self._t, lanes)
         chances = np.empty(lanes, np.int32)
-        kernel.predict(self._memory, 0, lanes, chances)
+        kernel.predict(self.memory, 0, lanes, chances)
         return chances
 
     def push(self, bits_L: NDArray[np.int64]) -> NDArray[np.int32]:
         """Takes a bit of each active lane and returns the chances of the next bit."""
         assert self._bit < 7
         chances = np.empty(bits_L.size, np.int32)
-        kernel.advance(self._memory, self._t, self._bit, bits_L.size, bits_L, chances)
+        kernel.advance(self.memory, self._t, self._bit, bits_L.size, bits_L, chances)
         self._bit += 1
         return chances
 
     def finish(self, bits_L: NDArray[np.int64]) -> None:
         """Takes the last bit of the byte of each active lane."""
         assert self._bit == 7
-        kernel.update(self._memory, self._t, 7, bits_L.size, bits_L)
+        kernel.update(self.memory, self._t, 7, bits_L.size, bits_L)
         self._t += 1
         self._bit = 0
 

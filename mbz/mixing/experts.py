@@ -73,6 +73,11 @@ EXPERTS = (
 )
 
 
+def names_of(use: str) -> list[str]:
+    """Names of the experts of a set, in order."""
+    return [expert.name for expert in EXPERTS if use[0] in expert.sets]
+
+
 def recipes(use: str) -> NDArray[np.int64]:
     """Features of the experts of a set, (E, MOST_FEATURES + 1): a salt, then features or zeros.
 
