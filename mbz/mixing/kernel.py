@@ -16,7 +16,6 @@ from mbz.mixing.memory import (
     BUCKETS,
     EXPERT_INPUTS,
     FINAL_SELECTORS,
-    MATCH_BYTES,
     MATCH_INPUTS,
     REFINED,
     SELECTORS,
@@ -31,7 +30,6 @@ from mbz.mixing.samples import (
 
 NUM_SETS = len(SELECTORS)
 NUM_FINAL = len(FINAL_SELECTORS)
-NUM_MATCHES = len(MATCH_BYTES)
 OFFSETS = tuple(sum(SELECTORS[:n]) for n in range(NUM_SETS))
 NETWORK, STRIDE, RATE, INPUTS, UNIT = range(5)
 RUN_LIMIT, STATE_LIMIT, SLOT_LIMIT = 255, 255, 400
@@ -122,7 +120,7 @@ def predict(m, bit, lanes, p):
         seen = _expert_inputs(m, lane, bit, partial, x)
         k = m.at.shape[1] * m.options[INPUTS]
         expected = match_inputs(m, lane, bit, partial, x, k)
-        k += NUM_MATCHES * MATCH_INPUTS
+        k += m.matches.shape[1] * MATCH_INPUTS
         sure = 0
         if m.options[NETWORK]:
             sure = _network_inputs(m, lane, bit, partial, x, k)
@@ -155,6 +153,7 @@ def _expert_inputs(m, lane, bit, partial, x):
             three = (q - 32768) >> 5
         x[e] = one
         x[num + e] = two
+        x[2 * num + e] = three
         if full:
             run = m.runs[lane, e]
             run[2] = -1
@@ -166,7 +165,6 @@ def _expert_inputs(m, lane, bit, partial, x):
                 four = logit(m, chance(m.run_chance[e, key]))
                 four = four if y else -four
                 run[2] = key << 1 | y
-            x[2 * num + e] = three
             x[3 * num + e] = four
     return seen
 

@@ -5,9 +5,8 @@ import numpy as np
 from mbz.mixing import features as f
 from mbz.mixing.compiled import function
 from mbz.mixing.learn import adapted, chance, logit
-from mbz.mixing.memory import MATCH_BYTES, MATCH_INPUTS
+from mbz.mixing.memory import MATCH_INPUTS
 
-NUM_MATCHES = len(MATCH_BYTES)
 POSITION, LANE, LENGTH, MISSES, KEY = range(5)
 MOST = 65535
 VERIFIED = 48  # bytes compared before a match is believed
@@ -58,21 +57,25 @@ def _lane_of(m, position):
 
 @function
 def find_matches(m, lane, t):
-    """Before the byte at step t: drops matches that know no byte, looks for new ones."""
+    """Before the byte at step t: drops matches that know no byte, looks for new ones.
+
+    Notes, too, that these last bytes were here.
+    """
     start = m.starts[lane]
     own = start + t
     row = m.rows[lane]
     row[f.EXPECTED] = 0
-    for k in range(NUM_MATCHES):
+    for k in range(m.matches.shape[1]):
         match = m.matches[lane, k]
-        if match[LENGTH] < 16 and t >= MATCH_BYTES[k]:
-            h = _hash(m.past, own, MATCH_BYTES[k])
-            candidate = np.int64(m.match_heads[k, (h * f.MIX >> 16) & (m.match_heads.shape[1] - 1)])
-            if candidate and candidate != match[POSITION] and candidate < m.starts[-1]:
+        if t >= m.match_bytes[k]:
+            h = _hash(m.past, own, m.match_bytes[k]) * f.MIX >> 16 & (m.match_heads.shape[1] - 1)
+            candidate = np.int64(m.match_heads[k, h])
+            m.match_heads[k, h] = own
+            if match[LENGTH] < 16 and candidate and candidate != match[POSITION]:
                 its = _lane_of(m, candidate)
                 if candidate - m.starts[its] < t:
                     n = _length(m, candidate, its, own, start)
-                    if n >= MATCH_BYTES[k] and n > match[LENGTH]:
+                    if n >= m.match_bytes[k] and n > match[LENGTH]:
                         match[POSITION], match[LANE], match[LENGTH] = candidate, its, n
                         match[MISSES] = 0
         if match[POSITION] and match[POSITION] - m.starts[match[LANE]] >= t:
@@ -85,7 +88,7 @@ def find_matches(m, lane, t):
 def match_inputs(m, lane, bit, partial, x, at):
     """Inputs of all match models; returns 2 * (length class + 1) + bit of the first there is."""
     expected = 0
-    for k in range(NUM_MATCHES):
+    for k in range(m.matches.shape[1]):
         match = m.matches[lane, k]
         x[at], x[at + 1] = 0, 0
         match[KEY] = -1
@@ -108,7 +111,7 @@ def match_inputs(m, lane, bit, partial, x, at):
 @function
 def learn_matches(m, lane, y):
     """After a bit."""
-    for k in range(NUM_MATCHES):
+    for k in range(m.matches.shape[1]):
         key = m.matches[lane, k, KEY]
         if key >= 0:
             hit = 1 if (key & 1) == y else 0
@@ -117,9 +120,9 @@ def learn_matches(m, lane, y):
 
 @function
 def follow_matches(m, lane, t):
-    """After the byte at step t: moves on, and notes where these last bytes are."""
+    """After the byte at step t: moves on."""
     own = m.starts[lane] + t
-    for k in range(NUM_MATCHES):
+    for k in range(m.matches.shape[1]):
         match = m.matches[lane, k]
         if match[POSITION]:
             if m.past[match[POSITION]] == m.past[own]:
@@ -132,6 +135,3 @@ def follow_matches(m, lane, t):
                 match[LANE] += 1
             if match[MISSES] > GIVE_UP or match[POSITION] == m.starts[-1]:
                 match[POSITION], match[LENGTH] = 0, 0
-        if t + 1 >= MATCH_BYTES[k]:
-            h = _hash(m.past, own + 1, MATCH_BYTES[k])
-            m.match_heads[k, (h * f.MIX >> 16) & (m.match_heads.shape[1] - 1)] = own + 1

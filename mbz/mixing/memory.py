@@ -17,7 +17,9 @@ from mbz.mixing.guesses import Numbers, open_numbers
 MATCH_BYTES = (24, 12, 6, 4)
 """Least bytes that each match model wants alike; the first that has a match gives EXPECTED."""
 
-EXPERT_INPUTS = 4  # 2 in the lean set
+LEAN_MATCH_BYTES = (12, 5)
+
+EXPERT_INPUTS = 4  # the lean set lacks the last one
 MATCH_INPUTS = 2
 NETWORK_INPUTS = 3
 
@@ -63,6 +65,7 @@ class Memory(NamedTuple):
     runs: _I64  # (L, E, 3) first bucket of the byte and its head; entry of run_chance in use
     match_heads: _I32  # (M, 2**bits) position after the last bytes of that hash, 0 for none
     match_chance: _I32  # (M, 1024) adaptive
+    match_bytes: _I64  # (M,)
     matches: _I64  # (L, M, 5): position, its lane, length, hits and misses, entry in use
     counts: NDArray[np.uint32]  # (L, 257) running sums of the network's counts of the next byte
     network: _I64  # (L, 4): likeliest byte, its share in 1/16, entry of network_chance in use
@@ -107,10 +110,11 @@ def open_memory(
     """
     size, lanes = sum(lengths), len(lengths)
     chosen = recipes(use)
-    experts, models = len(chosen), len(MATCH_BYTES)
+    match_bytes = LEAN_MATCH_BYTES if use == "lean" else MATCH_BYTES
+    experts, models = len(chosen), len(match_bytes)
     numbers = open_numbers(use, size, lanes, stride=stride, unit=unit, phase=-phase % stride)
     number_inputs = 2 * (numbers.guesses.shape[1] + numbers.view_keys.shape[1])
-    inputs = 2 if use == "lean" else EXPERT_INPUTS
+    inputs = 3 if use == "lean" else EXPERT_INPUTS
     num_inputs = experts * inputs + models * MATCH_INPUTS + NETWORK_INPUTS * network + 1
     num_inputs += number_inputs
     width = -(-num_inputs // 16) * 16
@@ -151,12 +155,18 @@ def open_memory(
         runs=np.zeros((lanes, experts, 3), np.int64),
         match_heads=np.zeros((models, 1 << min(max(size.bit_length(), 10), 20)), np.int32),
         match_chance=_adaptive(full((models, 1024), 49152)),
+        match_bytes=np.array(match_bytes, np.int64),
         matches=np.zeros((lanes, models, 5), np.int64),
         counts=np.zeros((lanes, 257), np.uint32),
         network=np.zeros((lanes, 4), np.int64),
         network_chance=_adaptive(np.tile(ramp, 8 * 256)),
         inputs=np.zeros((lanes, width), np.int32),
-        weights=_first_weights(sum(SELECTORS[:sets]), experts * inputs, width, network=network),
+        weights=_first_weights(
+            sum(SELECTORS[:sets]),
+            experts * inputs,
+            width,
+            experts * inputs + models * MATCH_INPUTS if network else None,
+        ),
         chosen=np.zeros((lanes, sets), np.int64),
         outputs=np.zeros((lanes, sets, 2), np.int32),
         final_weights=full((sum(FINAL_SELECTORS), 16), 65536 // sets),
@@ -180,9 +190,9 @@ def _refined_logits() -> _I64:
     return np.clip(logits, -tables.LIMIT, tables.LIMIT)
 
 
-def _first_weights(rows: int, inputs: int, width: int, *, network: bool) -> _I32:
+def _first_weights(rows: int, inputs: int, width: int, network: int | None) -> _I32:
     weights = np.zeros((rows, width), np.int32)
     weights[:, :inputs] = 65536 // inputs
-    if network:
-        weights[:, inputs + len(MATCH_BYTES) * MATCH_INPUTS] = 40000
+    if network is not None:
+        weights[:, network] = 40000
     return weights

@@ -71,6 +71,15 @@ def test_matches_reach_into_other_lanes():
     assert bits_per_byte(data, p, 2) < 4.5
 
 
+@pytest.mark.parametrize("use", ["lean", "rich"])
+def test_matches_are_found_and_followed(use):
+    noise = np.random.default_rng(3).integers(0, 256, 300, dtype=np.uint8)
+    data = np.concatenate([noise, noise])
+    mixer = Mixer(data.size, use=use)
+    mixer.score(data[:, None])
+    assert (mixer.memory.matches[0, :, :3] == [300, 0, 300]).all()  # position, lane, length
+
+
 @pytest.mark.parametrize(
     ("name", "at_most"), [("zeros", 0.02), ("noise", 8.2), ("cycle", 0.3), ("counter", 2.0)]
 )

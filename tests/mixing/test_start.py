@@ -51,7 +51,7 @@ def test_experts_are_found_by_name(trained):
         for name, table in trained.tensors.items()
     }
     basis = turned["lean.basis"].copy()
-    for k in (0, len(names)):
+    for k in (0, len(names), 2 * len(names)):
         basis[:, :, k : k + len(names)] = basis[:, :, k : k + len(names)][:, :, ::-1]
     again = Start(turned | {"lean.basis": basis}, {"lean": names[::-1]})
     here, there = (Mixer(9, use="lean", start=start).memory for start in (trained, again))
