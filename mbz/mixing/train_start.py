@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("paths", type=Path, nargs="+")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=("lean", "middle", "rich"))
-    parser.add_argument("--pieces", type=int, default=500)
+    parser.add_argument("--pieces", type=int, default=900)
     args = parser.parse_args()
     pieces = pieces_of(args.paths, args.pieces)
     tensors: Tensors = {}
