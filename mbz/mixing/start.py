@@ -84,6 +84,8 @@ def begin_with(start: Start, memory: Memory, use: str) -> None:
                 _begin_chances(logits[at], chances[e])
         else:
             _begin_chances(logits, chances)
+    if bool(memory.options[0]) != (f"{use}.network_chance" in start.tensors):
+        return  # weights beside a network are other ones
     weights = _weights(start, use)
     if old == names:
         memory.weights[:, : weights.shape[1]] = weights

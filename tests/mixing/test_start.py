@@ -80,8 +80,8 @@ def test_rows_and_basis_give_nearly_the_weights():
 def test_shipped_start_states_are_pinned():
     """Other ones are another arithmetic: old archives would be lost."""
     content = (files("mbz.mixing") / "start.safetensors").read_bytes()
-    assert hashlib.sha256(content).hexdigest()[:16] == "?"
-    assert list(shipped().experts) == ["lean", "middle", "rich"]
+    assert hashlib.sha256(content).hexdigest()[:16] == "8e46584f9b402e27"
+    assert set(shipped().experts) == {"lean", "middle", "rich"}
     assert cost(TEXT, shipped(), use="rich") < 0.95 * cost(TEXT, NONE, use="rich")
 
 
