@@ -1,4 +1,4 @@
-"""The range coder of single bits (docs/mixing.md, 7): chances and bits <-> bytes.
+"""The range coder of single bits (docs/mixing.md, 8): chances and bits <-> bytes.
 
 An interval [low, low + range) of 48-bit numbers is divided by the chance of each bit in 1/65536, a
 one first; while the range is below 2**40, the first byte of low is given out. A carry goes back

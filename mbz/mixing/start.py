@@ -1,4 +1,4 @@
-"""Start states: what the mixing coder of a block knows before its first byte (docs/mixing.md, 8).
+"""Start states: what the mixing coder of a block knows before its first byte (docs/mixing.md, 9).
 
 `train_start.py` makes them. A file holds integers, with the names of the experts that they belong
 to: one that is not among them begins as if there were no file.

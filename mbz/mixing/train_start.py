@@ -1,4 +1,4 @@
-"""Makes start states of the mixing coder from sample files (docs/mixing.md, 8).
+"""Makes start states of the mixing coder from sample files (docs/mixing.md, 9).
 
     python -m mbz.mixing.train_start OUT.safetensors PATH... [--sets lean rich] [--pieces N]
 
