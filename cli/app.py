@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from . import compress, decompress, info, models, options, sample, train, verify
+from . import compress, decompress, info, models, options, sample, score, train, verify
 
 
 class _Group(TyperGroup):
@@ -38,6 +38,7 @@ app.command("compress", cls=options.LevelCommand)(compress.compress)
 app.command("decompress")(decompress.decompress)
 app.command("test")(verify.verify)
 app.command("list")(info.info)
+app.command("score", cls=options.LevelCommand)(score.score)
 app.command("sample")(sample.sample)
 app.command("train")(train.train)
 app.add_typer(models.app, name="models")

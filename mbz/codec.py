@@ -23,6 +23,7 @@ __all__ = [
     "BlockInfo",
     "CompressStats",
     "DecompressStats",
+    "coding_of",
     "compress",
     "decode_block",
     "decompress",
@@ -294,6 +295,34 @@ def decode_block(
     return raw
 
 
+def coding_of(
+    raw: bytes, *, has_model: bool, experts: str | None, lanes: int | None, lane_bytes: int
+) -> Coding | None:
+    """How `compress` codes a block of `raw`, if it does; arguments as there."""
+    if not raw or not (has_model or experts):
+        return None
+
+    def lanes_of(*, network: bool) -> int:
+        wanted = min(-(-len(raw) // lane_bytes), MOST_LANES) if network else 1
+        return min(lanes or wanted, len(raw))
+
+    if not experts:
+        return Coding(lanes=lanes_of(network=True), network=True)
+    from mbz.mixing import SETS  # noqa: PLC0415 - numba is heavy
+    from mbz.mixing.detect import settings_of  # noqa: PLC0415
+
+    found = settings_of(raw, experts)
+    network = has_model and found.use == experts  # it knows nothing of pixels and sound
+    return Coding(
+        lanes=lanes_of(network=network),
+        network=network,
+        experts=SETS.index(found.use) + 1,
+        stride=found.stride,
+        unit=found.unit,
+        phase=found.phase,
+    )
+
+
 class _Picker:
     """Codes a block in every way there is and picks the smallest."""
 
@@ -321,7 +350,13 @@ class _Picker:
         report = _from(offset, self._progress)
         plain: list[tuple[Kind, Coding | None, bytes]] = [(Kind.STORED, None, raw)]
         mixed: list[tuple[Kind, Coding | None, bytes]] = []
-        coding = self._coding(raw)
+        coding = coding_of(
+            raw,
+            has_model=self._predictor is not None,
+            experts=self._experts,
+            lanes=self._lanes,
+            lane_bytes=self._lane_bytes,
+        )
         if coding is not None:
             predictor = self._predictor if coding.network else None
             mixed = [(Kind.CODED, coding, encode(raw, coding, predictor, report))]
@@ -344,31 +379,6 @@ class _Picker:
             for kind, coding, payload in plain + mixed
         ]
         return min(candidates, key=lambda pair: len(pack(pair[0])) + len(pair[1]))
-
-    def _coding(self, raw: bytes) -> Coding | None:
-        """How to code a block, if it can be."""
-        has_model = self._predictor is not None
-        if not raw or not (has_model or self._experts):
-            return None
-        if not self._experts:
-            return Coding(lanes=self._lanes_of(raw, network=True), network=True)
-        from mbz.mixing import SETS  # noqa: PLC0415 - numba is heavy
-        from mbz.mixing.detect import settings_of  # noqa: PLC0415
-
-        found = settings_of(raw, self._experts)
-        network = has_model and found.use == self._experts  # it knows nothing of pixels and sound
-        return Coding(
-            lanes=self._lanes_of(raw, network=network),
-            network=network,
-            experts=SETS.index(found.use) + 1,
-            stride=found.stride,
-            unit=found.unit,
-            phase=found.phase,
-        )
-
-    def _lanes_of(self, raw: bytes, *, network: bool) -> int:
-        wanted = min(-(-len(raw) // self._lane_bytes), MOST_LANES) if network else 1
-        return min(self._lanes or wanted, len(raw))
 
 
 def _needs_model(block: Block) -> bool:

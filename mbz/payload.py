@@ -5,7 +5,7 @@ What decoding returns is not yet known to be right: the caller compares the cont
 
 import lzma
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from mbz.exact import Predictor
 if TYPE_CHECKING:
     from mbz.mixing import Mixer
 
-__all__ = ["decode", "decode_lzma", "encode", "encode_lzma", "lzma_may_beat"]
+__all__ = ["costs", "decode", "decode_lzma", "encode", "encode_lzma", "lzma_may_beat"]
 
 _SCORE_BYTES = 1 << 14  # bytes scored at once: 16 MiB of counts
 _REPORT_BYTES = 1 << 10  # bytes between two reports while decoding
@@ -27,6 +27,7 @@ _MIN_DICTIONARY = 4096
 _LZMA_SETTINGS = ((3, 0, 2), (3, 0, 0), (0, 0, 0))
 
 Report = Callable[[int], object]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 def encode_lzma(raw: bytes) -> bytes:
@@ -96,6 +97,24 @@ def encode(raw: bytes, coding: Coding, predictor: Predictor | None, report: Repo
     return bit_encoder.finish()
 
 
+def costs(raw: bytes, coding: Coding, predictor: Predictor | None) -> NDArray[np.float32]:
+    """Bits that each byte takes in the code of a block, (n,); arguments as for `encode`."""
+    symbols_TL = np.ascontiguousarray(_split_lanes(raw, coding.lanes).T)
+    mixer = open_mixer(coding, len(raw)) if coding.experts else None
+    found = []
+    for part_SL, counts_SLV, _ in _parts(symbols_TL, len(raw), predictor, lambda _: None):
+        if mixer is None:
+            assert counts_SLV is not None
+            chosen = np.take_along_axis(counts_SLV, part_SL[..., None].astype(np.intp), 2)[..., 0]
+            found.append(24 - np.log2(chosen + np.float32(1)))
+        else:
+            ones_S8L = mixer.score(part_SL, _integers(counts_SLV)) / np.float32(1 << 16)
+            bits_S8L = np.unpackbits(part_SL[:, None], axis=1)
+            chances_S8L = np.where(bits_S8L, ones_S8L, 1 - ones_S8L)
+            found.append(-np.log2(chances_S8L).sum(1))
+    return _join_lanes(np.concatenate(found).T, len(raw))
+
+
 def _parts(
     symbols_TL: NDArray[np.uint8], size: int, predictor: Predictor | None, report: Report
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32] | None, int]]:
@@ -139,7 +158,7 @@ def decode(
         if done - reported >= _REPORT_BYTES:
             reported = done
             report(reported)
-    return _join_lanes(symbols_TL.T, raw_length)
+    return _join_lanes(symbols_TL.T, raw_length).tobytes()
 
 
 def _decoder(
@@ -208,7 +227,7 @@ def _split_lanes(raw: bytes, lanes: int) -> NDArray[np.uint8]:
     return symbols_LT
 
 
-def _join_lanes(symbols_LT: NDArray[np.uint8], raw_length: int) -> bytes:
-    """Undoes `_split_lanes`."""
-    shorter, num_longer = divmod(raw_length, symbols_LT.shape[0])
-    return symbols_LT[:num_longer].tobytes() + symbols_LT[num_longer:, :shorter].tobytes()
+def _join_lanes(of_LT: NDArray[Scalar], raw_length: int) -> NDArray[Scalar]:
+    """Undoes `_split_lanes`, of bytes or of what belongs to them, (n,)."""
+    shorter, num_longer = divmod(raw_length, of_LT.shape[0])
+    return np.concatenate([of_LT[:num_longer].ravel(), of_LT[num_longer:, :shorter].ravel()])

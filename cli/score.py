@@ -1,0 +1,73 @@
+"""`mbz score`: bits per byte of files."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from mbz.errors import MbzError
+from mbz.levels import DEFAULT
+
+from . import files, options, scores
+from .ui import Ui
+
+Paths = Annotated[
+    list[str] | None, typer.Argument(metavar="PATH", help="Files, folders; none or '-': stdin.")
+]
+Exact = Annotated[
+    bool, typer.Option("--exact", help="As `compress --no-mix` codes, in its lanes and arithmetic.")
+]
+Mix = Annotated[bool, typer.Option("--mix", help="As `compress` codes, with experts.")]
+Context = Annotated[
+    int | None, typer.Option(metavar="BYTES", help="Length of a window; none: 8192.")
+]
+Slide = Annotated[bool, typer.Option("--slide", help="Windows overlap by half; twice the work.")]
+Stride = Annotated[
+    bool, typer.Option("--stride", help="A second pass, half a patch on; twice the work.")
+]
+By = Annotated[
+    Literal["file", "ext", "folder"], typer.Option("--by", help="What a row of the table is.")
+]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV for programs.")]
+
+
+def score(
+    paths: Paths = None,
+    *,
+    model: options.Model = None,
+    exact: Exact = False,
+    mix: Mix = False,
+    level: options.Level = DEFAULT,
+    context: Context = None,
+    slide: Slide = False,
+    stride: Stride = False,
+    by: By = "file",
+    as_json: options.AsJson = False,
+    as_csv: AsCsv = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Measures how many bits each byte of files takes under a model: its surprise.
+
+    Each file starts with nothing known. Columns best and worst are of its kilobytes. Totals are
+    sums of bits over sums of bytes. See docs/score.md.
+    """
+    ui = Ui(quiet=quiet, debug=debug)
+    with ui.reporting(), scores.plainly():
+        archive = exact or mix
+        if exact and mix:
+            raise MbzError("--exact is without experts and --mix with them; give one of them")
+        if archive and (context is not None or slide or stride):
+            raise MbzError("--context, --slide and --stride are not what an archive does")
+        if as_json and as_csv:
+            raise MbzError("--json and --csv contradict each other; give one of them")
+        found = scores.documents(paths or [files.STREAM], ui)
+        if archive:
+            scorer = scores.as_archive(model, level, device, threads, mix=mix)
+        else:
+            method = scores.method(context, slide=slide, stride=stride)
+            scorer = scores.in_windows(model, device, threads, method)
+        measured = scores.measure(found, scorer, ui)
+        scores.show(measured, by=by, form="json" if as_json else "csv" if as_csv else "table")
+    ui.exit()

@@ -1,0 +1,93 @@
+"""`mbz score`."""
+
+import csv
+import io
+import json
+
+import pytest
+
+
+@pytest.fixture
+def folder(tmp_path, content):
+    place = tmp_path / "folder"
+    place.mkdir()
+    (place / "a.txt").write_bytes(content)
+    (place / "b.bin").write_bytes(bytes(range(200)))
+    (place / "empty").write_bytes(b"")
+    return place
+
+
+def scores(mbz, *args, code=0, data=None):
+    result = mbz("score", "-m", "tiny-test", "--json", *args, data=data)
+    assert result.exit_code == code, result.stderr
+    return json.loads(result.stdout), result.stderr
+
+
+def test_a_table_with_a_total(mbz, folder):
+    result = mbz("score", "-m", "tiny-test", folder)
+    assert result.exit_code == 0
+    head, *rows, total = result.stdout.splitlines()
+    assert head.split() == ["file", "bytes", "bpb", "best", "worst"]
+    assert [row.split()[:2] for row in rows] == [
+        [str(folder / "a.txt"), "400"],
+        [str(folder / "b.bin"), "200"],
+        [str(folder / "empty"), "0"],
+    ]
+    assert total.split()[:2] == ["total", "600"]
+
+
+def test_the_total_is_of_all_bytes(mbz, folder):
+    found, _ = scores(mbz, folder)
+    bits = sum(row["bits"] for row in found["rows"])
+    assert found["total"]["bpb"] == pytest.approx(bits / 600)
+    assert found["rows"][2]["bpb"] is None
+
+
+def test_failures_are_reported_and_the_rest_is_scored(mbz, folder):
+    (folder / "b.bin").unlink()
+    (folder / "b.bin").symlink_to("/proc/self/mem")  # a file that root cannot read either
+    found, errors = scores(mbz, folder, folder / "none", code=1)
+    assert [row["bytes"] for row in found["rows"]] == [400, 0]
+    assert str(folder / "none") in errors
+    assert f"{folder / 'b.bin'}: " in errors
+
+
+def test_standard_input(mbz, content):
+    found, _ = scores(mbz, data=content)
+    assert found["total"]["bytes"] == len(content)
+
+
+def test_exact_is_what_an_archive_takes(mbz, folder):
+    found, _ = scores(mbz, "--exact", folder / "a.txt")
+    mbz("compress", "-m", "tiny-test", "--no-mix", folder / "a.txt")
+    [archive] = json.loads(mbz("list", "--json", folder / "a.txt.mbz").stdout)
+    [block] = archive["blocks"]
+    assert block["kind"] == "coded"
+    assert abs(found["total"]["bits"] - 8 * block["bytes"]) <= 8  # rounded up to bytes
+
+
+def test_windows_cost_context(mbz, folder):
+    whole, _ = scores(mbz, folder / "a.txt")
+    cut, _ = scores(mbz, "--context", "16", folder / "a.txt")
+    slid, _ = scores(mbz, "--context", "16", "--slide", "--stride", folder / "a.txt")
+    assert len({found["total"]["bits"] for found in (whole, cut, slid)}) == 3
+
+
+def test_groups_and_csv(mbz, folder):
+    result = mbz("score", "-m", "tiny-test", "--csv", "--by", "ext", folder)
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert [(row["name"], row["bytes"]) for row in rows] == [
+        ("(none)", "0"),
+        (".bin", "200"),
+        (".txt", "400"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "flags", [("--exact", "--mix"), ("--mix", "--stride"), ("--json", "--csv"), ("--exact", "-0")]
+)
+def test_contradictions(mbz, folder, flags):
+    model = () if "-0" in flags else ("-m", "tiny-test")
+    result = mbz("score", *model, *flags, folder)
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
