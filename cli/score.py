@@ -7,7 +7,7 @@ import typer
 from mbz.errors import MbzError
 from mbz.levels import DEFAULT
 
-from . import files, options, scores
+from . import files, looks, options, scores
 from .ui import Ui
 
 Paths = Annotated[
@@ -27,6 +27,19 @@ Stride = Annotated[
 By = Annotated[
     Literal["file", "ext", "folder"], typer.Option("--by", help="What a row of the table is.")
 ]
+PerByte = Annotated[
+    str | None, typer.Option("--per-byte", metavar="OUT.npy", help="Write the bits of each byte.")
+]
+Heatmap = Annotated[
+    str | None,
+    typer.Option(metavar="OUT.html", help="Write the bytes in colours; '-': to the terminal."),
+]
+Plot = Annotated[
+    str | None, typer.Option(metavar="OUT.png", help="Draw bits by place; needs matplotlib.")
+]
+Top = Annotated[
+    int | None, typer.Option(min=1, metavar="K", help="Show the K most surprising rows and places.")
+]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV for programs.")]
 
 
@@ -41,6 +54,11 @@ def score(
     slide: Slide = False,
     stride: Stride = False,
     by: By = "file",
+    top: Top = None,
+    per_byte: PerByte = None,
+    heatmap: Heatmap = None,
+    plot: Plot = None,
+    force: options.Force = False,
     as_json: options.AsJson = False,
     as_csv: AsCsv = False,
     device: options.Device = "auto",
@@ -60,14 +78,21 @@ def score(
             raise MbzError("--exact is without experts and --mix with them; give one of them")
         if archive and (context is not None or slide or stride):
             raise MbzError("--context, --slide and --stride are not what an archive does")
+        if archive and (top is not None or plot is not None):
+            raise MbzError("--top and --plot want windows; leave out --exact and --mix")
         if as_json and as_csv:
             raise MbzError("--json and --csv contradict each other; give one of them")
         found = scores.documents(paths or [files.STREAM], ui)
-        if archive:
-            scorer = scores.as_archive(model, level, device, threads, mix=mix)
-        else:
-            method = scores.method(context, slide=slide, stride=stride)
-            scorer = scores.in_windows(model, device, threads, method)
-        measured = scores.measure(found, scorer, ui)
-        scores.show(measured, by=by, form="json" if as_json else "csv" if as_csv else "table")
+        if per_byte is not None and len(found) != 1:
+            raise MbzError(f"--per-byte takes one file, not {len(found)}")
+        asked = looks.Asked(per_byte=per_byte, heatmap=heatmap, plot=plot, top=top, force=force)
+        with looks.Looks(asked) as seen:
+            if archive:
+                scorer = scores.as_archive(model, level, device, threads, mix=mix)
+            else:
+                method = scores.method(context, slide=slide, stride=stride)
+                scorer = scores.in_windows(model, device, threads, method)
+            measured = scores.measure(found, scorer, seen, ui)
+        form = "json" if as_json else "csv" if as_csv else "table"
+        scores.show(measured, seen.places, by=by, form=form, top=top)
     ui.exit()

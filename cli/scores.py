@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mbz.scoring.tally import Score
     from mbz.scoring.windows import Method
 
+    from .looks import Looks
     from .options import DeviceName
     from .ui import Ui
 
@@ -94,7 +95,7 @@ def as_archive(
     return ArchiveScorer(predictor, experts, plan.lane_bytes or codec.DEFAULT_LANE)
 
 
-def measure(found: list[Document], scorer: Scorer, ui: Ui) -> list[Score]:
+def measure(found: list[Document], scorer: Scorer, looks: Looks, ui: Ui) -> list[Score]:
     """Scores documents; says which cannot be read, and leaves them out."""
     from mbz.scoring import Failure, score, tally
 
@@ -105,32 +106,47 @@ def measure(found: list[Document], scorer: Scorer, ui: Ui) -> list[Score]:
         for event in score(found, scorer):
             if isinstance(event, Failure):
                 del made[event.document]
+                looks.drop(event.document)
                 with ui.reporting(found[event.document].name):
                     raise event.error
                 continue
             made[event.document].add(event)
+            looks.add(made[event.document].name, event)
             done += event.bits.size
             if progress is not None:
                 progress(done)
     for one in made.values():
         one.finish()
+    looks.finish(made)
     return list(made.values())
 
 
-def show(scores: list[Score], *, by: str, form: str) -> None:
-    """Prints a row for each file or group, and the total.
+def show(
+    scores: list[Score],
+    places: list[dict[str, str | int | float]],
+    *,
+    by: str,
+    form: str,
+    top: int | None,
+) -> None:
+    """Prints a row for each file or group, the total, and the most surprising places.
 
     Args:
         scores: of files.
+        places: that surprise most.
         by: "file", "ext" or "folder".
         form: "table", "json" or "csv".
+        top: show so many rows, the most surprising ones; None for all as they come.
     """
     from mbz.scoring import tally
 
-    rows = [one.to_dict() for one in (scores if by == "file" else tally.groups(scores, by))]
+    found = scores if by == "file" else tally.groups(scores, by)
+    if top is not None:
+        found = sorted(found, key=lambda one: -(one.bpb or 0))[:top]
+    rows = [one.to_dict() for one in found]
     total = tally.total(scores).to_dict()
     if form == "json":
-        typer.echo(json.dumps({"rows": rows, "total": total}, indent=2))
+        typer.echo(json.dumps({"rows": rows, "total": total, "places": places}, indent=2))
     elif form == "csv":
         writer = csv.DictWriter(sys.stdout, list(total), lineterminator="\n")
         writer.writeheader()
@@ -142,3 +158,6 @@ def show(scores: list[Score], *, by: str, form: str) -> None:
             for row in [*rows, total]
         ]
         print_table((by, *columns[1:]), cells)
+        if places:
+            typer.echo()
+            print_table(list(places[0]), [list(place.values()) for place in places])

@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TextIO
 
@@ -148,6 +148,23 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | int | floa
         table.add_row(*(Text(printable(cell)) for cell in cells))
     # Nothing is folded in a pipe, however long the names are.
     Console(width=None if sys.stdout.isatty() else WIDE, highlight=False).print(table)
+
+
+def print_runs(
+    title: str, lines: Iterable[Sequence[tuple[str, int | None]]], colours: Sequence[str]
+) -> None:
+    """Prints runs of text on standard output, each on its colour or, for None, on none."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+    console.print(Text(printable(title), "bold"))
+    for line in lines:
+        runs = (
+            (printable(text), "" if number is None else f"#222222 on {colours[number]}")
+            for text, number in line
+        )
+        console.print(Text.assemble(*runs))
 
 
 def _sentence(error: Exception) -> str:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 
+import numpy as np
 import pytest
 
 
@@ -91,3 +92,37 @@ def test_contradictions(mbz, folder, flags):
     result = mbz("score", *model, *flags, folder)
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_outputs(mbz, folder, tmp_path):
+    page, array = tmp_path / "page.html", tmp_path / "bits.npy"
+    args = (folder / "a.txt", "--heatmap", page, "--per-byte", array)
+    found, _ = scores(mbz, *args)
+    bits = np.load(array, allow_pickle=False)
+    assert bits.shape == (400,)
+    assert bits.sum() == pytest.approx(found["total"]["bits"], rel=1e-5)
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    refused = mbz("score", "-m", "tiny-test", *args)
+    assert refused.exit_code == 1
+    assert "exists" in refused.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bits.npy", "folder", "page.html"]
+    assert mbz("score", "-m", "tiny-test", "-f", *args).exit_code == 0
+
+
+def test_bits_of_each_byte_are_of_one_file(mbz, folder, tmp_path):
+    result = mbz("score", "-m", "tiny-test", "--per-byte", tmp_path / "bits.npy", folder)
+    assert result.exit_code == 1
+    assert not (tmp_path / "bits.npy").exists()
+
+
+def test_the_most_surprising(mbz, folder):
+    (folder / "c.txt").write_bytes(bytes(500) + b"surprise" * 8 + bytes(500))
+    found, _ = scores(mbz, "--top", "1", folder)
+    assert len(found["rows"]) == len(found["places"]) == 1
+    assert found["rows"][0]["bpb"] == max(row["bpb"] or 0 for row in scores(mbz, folder)[0]["rows"])
+    assert found["places"][0]["offset"] % 64 == 0
+
+
+def test_colours_in_the_terminal(mbz, folder):
+    result = mbz("score", "-m", "tiny-test", "--heatmap", "-", folder / "b.bin")
+    assert "00000000  00 01 02" in result.stdout
