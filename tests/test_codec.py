@@ -149,7 +149,7 @@ def test_lanes_are_consecutive_and_even(n):
         sizes = [n // lanes + (lane < n % lanes) for lane in range(lanes)]
         assert b"".join(grid[i, :size].tobytes() for i, size in enumerate(sizes)) == data
         assert grid.shape == (lanes, max(sizes))
-        assert payload._join_lanes(grid, n) == data
+        assert payload._join_lanes(grid, n).tobytes() == data
 
 
 # Sizes and choices
