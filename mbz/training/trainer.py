@@ -86,6 +86,7 @@ class Trainer:
             self.loss = parallel.replicate(self.loss)
         self.optimisers = optimisers(model, config)
         self.rates = [group["lr"] for group in self._groups()]
+        self.graph: torch.cuda.CUDAGraph | None = None
         self.average: dict[str, Tensor] = {}
         if config.average:
             self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -96,13 +97,21 @@ class Trainer:
         Returns:
             This process's part of the loss in bits per byte, and the norm before clipping.
         """
+        bytes_BT = self.batches(step)
+        if self.graph is None:
+            return self._gradient(bytes_BT)
+        self.captured[0].copy_(bytes_BT)
+        self.graph.replay()
+        return self.captured[1], self.captured[2]
+
+    def _gradient(self, bytes_BT: Tensor) -> tuple[Tensor, Tensor]:
         self.model.zero_grad(set_to_none=True)
-        parts = self.batches(step).chunk(self.config.accumulate)
-        total = torch.zeros((), device=parts[0].device)
-        for i, bytes_BT in enumerate(parts):
+        parts = bytes_BT.chunk(self.config.accumulate)
+        total = torch.zeros((), device=bytes_BT.device)
+        for i, part in enumerate(parts):
             is_last = i == len(parts) - 1
             with nullcontext() if is_last else self._without_exchange():
-                loss = self.loss(bytes_BT) / len(parts)
+                loss = self.loss(part) / len(parts)
                 loss.backward()
             total += loss.detach()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
@@ -169,9 +178,26 @@ class Trainer:
             optimiser.load_state_dict({"state": packed, "param_groups": groups})
 
     def warm_up(self) -> None:
-        """Compiles the kernels of CUDA, so that it does not count as training time."""
-        if next(self.model.parameters()).is_cuda:
-            self.gradient(0)
+        """On CUDA, compiles the kernels, so that it does not count as training time.
+
+        Alone, it also records the gradient as a CUDA graph: a small network takes less time than
+        Python takes to launch its kernels. Activations that are computed again are not recorded.
+        """
+        if not next(self.model.parameters()).is_cuda:
+            return
+        bytes_BT = self.batches(0)
+        side = torch.cuda.Stream()  # where torch wants the runs before a capture
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(2):
+                self._gradient(bytes_BT)
+        torch.cuda.current_stream().wait_stream(side)
+        if self.team.size > 1 or self.config.recompute:
+            return
+        self.model.zero_grad(set_to_none=True)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.captured = (bytes_BT, *self._gradient(bytes_BT))
 
     def _groups(self) -> list[dict[str, Any]]:
         return [group for optimiser in self.optimisers for group in optimiser.param_groups]
