@@ -73,5 +73,12 @@ BlockSize = Annotated[
     int | None,
     typer.Option("--block-size", parser=block_size, metavar="SIZE", help="Bytes a block: 64K, 1M."),
 ]
+Kind = Literal["bytes", "image", "audio", "video", "auto"]
+Scan = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ORDER", help="Of pixels (raster, patch:8, hybrid) or samples (raw, high, split)."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with each error.")]

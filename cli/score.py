@@ -24,6 +24,7 @@ Slide = Annotated[bool, typer.Option("--slide", help="Windows overlap by half; t
 Stride = Annotated[
     bool, typer.Option("--stride", help="A second pass, half a patch on; twice the work.")
 ]
+Kind = Annotated[options.Kind, typer.Option("--as", help="What the files hold.")]
 By = Annotated[
     Literal["file", "ext", "folder"], typer.Option("--by", help="What a row of the table is.")
 ]
@@ -53,6 +54,8 @@ def score(
     context: Context = None,
     slide: Slide = False,
     stride: Stride = False,
+    kind: Kind = "bytes",
+    scan: options.Scan = None,
     by: By = "file",
     top: Top = None,
     per_byte: PerByte = None,
@@ -82,9 +85,6 @@ def score(
             raise MbzError("--top and --plot want windows; leave out --exact and --mix")
         if as_json and as_csv:
             raise MbzError("--json and --csv contradict each other; give one of them")
-        found = scores.documents(paths or [files.STREAM], ui)
-        if per_byte is not None and len(found) != 1:
-            raise MbzError(f"--per-byte takes one file, not {len(found)}")
         asked = looks.Asked(per_byte=per_byte, heatmap=heatmap, plot=plot, top=top, force=force)
         with looks.Looks(asked) as seen:
             if archive:
@@ -92,6 +92,9 @@ def score(
             else:
                 method = scores.method(context, slide=slide, stride=stride)
                 scorer = scores.in_windows(model, device, threads, method)
+            found = scores.documents(paths or [files.STREAM], kind, scan, scorer.patch, ui)
+            if per_byte is not None and len(found) != 1:
+                raise MbzError(f"--per-byte takes one file, not {len(found)}")
             measured = scores.measure(found, scorer, seen, ui)
         form = "json" if as_json else "csv" if as_csv else "table"
         scores.show(measured, seen.places, by=by, form=form, top=top)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mbz.scoring.windows import Method
 
     from .looks import Looks
-    from .options import DeviceName
+    from .options import DeviceName, Kind
     from .ui import Ui
 
 
@@ -41,17 +41,19 @@ def plainly() -> Iterator[None]:
         raise MbzError(str(error)) from error
 
 
-def documents(paths: list[str], ui: Ui) -> list[Document]:
+def documents(paths: list[str], kind: Kind, scan: str | None, patch: int, ui: Ui) -> list[Document]:
     """What there is to score; says which paths cannot be read."""
+    from mbz.media.reading import Reading
     from mbz.scoring import documents
 
+    reading = Reading(kind=kind, scan=scan or "", patch=patch)
     found: list[Document] = []
     for path in paths:
         if path == files.STREAM:
             found.append(documents.Document(path, None, _standard_input))
             continue
         with ui.reporting(), plainly():
-            found += documents.documents(Path(path))
+            found += documents.documents(Path(path), reading)
     return found
 
 
@@ -79,20 +81,21 @@ def as_archive(
     model: str | None, level: int, device: DeviceName, threads: int | None, *, mix: bool
 ) -> Scorer:
     """The scorer that does as `compress` does."""
-    from mbz import codec
+    from mbz import codec, weights
     from mbz.scoring.archive import ArchiveScorer
 
     from .predictors import Models
 
     plan = LEVELS[level]
-    predictor = None
+    predictor, patch = None, 1
     if plan.network or model is not None:
         folder = zoo.find(model)
         predictor, _ = Models(folder=folder, device=device, threads=threads).open(folder)
+        patch = weights.read(folder).config.patch
     elif not mix:
         raise MbzError("--exact leaves nothing of level 0, which has no network")
     experts = plan.experts if mix else None
-    return ArchiveScorer(predictor, experts, plan.lane_bytes or codec.DEFAULT_LANE)
+    return ArchiveScorer(predictor, experts, plan.lane_bytes or codec.DEFAULT_LANE, patch)
 
 
 def measure(found: list[Document], scorer: Scorer, looks: Looks, ui: Ui) -> list[Score]:
@@ -107,8 +110,9 @@ def measure(found: list[Document], scorer: Scorer, looks: Looks, ui: Ui) -> list
             if isinstance(event, Failure):
                 del made[event.document]
                 looks.drop(event.document)
-                with ui.reporting(found[event.document].name):
-                    raise event.error
+                if found[event.document].order[0] == 0:  # once for all orders
+                    with ui.reporting(found[event.document].name):
+                        raise event.error
                 continue
             made[event.document].add(event)
             looks.add(made[event.document].name, event)
@@ -118,7 +122,10 @@ def measure(found: list[Document], scorer: Scorer, looks: Looks, ui: Ui) -> list
     for one in made.values():
         one.finish()
     looks.finish(made)
-    return list(made.values())
+    orders: dict[int, list[tally.Score]] = {}
+    for number, one in made.items():
+        orders.setdefault(number - found[number].order[0], []).append(one)
+    return [tally.chosen(scores) for scores in orders.values()]
 
 
 def show(

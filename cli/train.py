@@ -44,14 +44,13 @@ Batch = Annotated[
 Sequence = Annotated[
     int | None, typer.Option(metavar="BYTES", help="Length of one; none: 8192, on a CPU 2048.")
 ]
-Seed = Annotated[
-    int | None, typer.Option(metavar="N", help="Draws the first weights and the data.")
-]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="Draws first weights and data.")]
 Name = Annotated[str | None, typer.Option(help="Name of the model; none: the folder's.")]
 Shard = Annotated[bool, typer.Option("--shard", help="Spread the weights over all GPUs.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would take; write nothing.")]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write for TensorBoard too.")]
+Kind = Annotated[options.Kind | None, typer.Option("--as", help="What the files hold.")]
 Plot = Annotated[bool, typer.Option("--plot", help="Insist on curve.png.")]
 
 
@@ -60,6 +59,8 @@ def train(
     *,
     data: Data = None,
     out: Out,
+    kind: Kind = None,
+    scan: options.Scan = None,
     config: Config = None,
     preset: Preset = None,
     start: Start = None,
@@ -90,7 +91,7 @@ def train(
         "start": start,
         "name": name,
         "train": train_flags | {"seed": seed, "shard": shard or None},
-        "data": {"paths": [*(data or ()), *(more or ())] or None},
+        "data": {"paths": [*(data or ()), *(more or ())] or None, "kind": kind, "scan": scan},
     }
     with ui.reporting(), _plainly():
         from mbz.training import record

@@ -49,6 +49,7 @@ ALLOWED = {
     "exact": {"errors", "config", "weights", "exact"},
     "mixing": {"errors", "mixing"},
     "levels": set(),
+    "media": {"config", "errors", "media"},
     "sample": {"exact"},
     "zoo": {"errors", "weights"},
     "layers": {"exact", "triton_layers", "triton_attention"},

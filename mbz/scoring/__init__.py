@@ -55,6 +55,8 @@ class Scorer(Protocol):
 
     pool: int
     """Bytes of windows that it likes to have at once."""
+    patch: int
+    """Bytes of a patch of its model; 1 without."""
 
     def cut(self, stream: Readable) -> Iterator[Window]:
         """The windows of a document in order; each byte is scored in one of them."""

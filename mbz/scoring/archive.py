@@ -22,9 +22,12 @@ class ArchiveScorer:
 
     pool = 1  # one block at a time
 
-    def __init__(self, predictor: Predictor | None, experts: str | None, lane_bytes: int) -> None:
-        """Takes what `mbz.codec.compress` takes."""
+    def __init__(
+        self, predictor: Predictor | None, experts: str | None, lane_bytes: int, patch: int = 1
+    ) -> None:
+        """Takes what `mbz.codec.compress` takes, and the bytes of a patch."""
         assert predictor is not None or experts is not None
+        self.patch = patch
         self.predictor, self.experts, self.lane_bytes = predictor, experts, lane_bytes
 
     def cut(self, stream: Readable) -> Iterator[Window]:

@@ -1,5 +1,6 @@
 """Adds up bits: per document, per group, in all."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
@@ -77,6 +78,13 @@ class Score:
     def _extend(self, means: NDArray[np.float64]) -> None:
         self.best = min(self.best, float(means.min()))
         self.worst = max(self.worst, float(means.max()))
+
+
+def chosen(orders: list[Score]) -> Score:
+    """The best of some orders of the same content, and what it takes to say which it is."""
+    best = min(orders, key=lambda score: score.bits)
+    best.bits += math.log2(len(orders)) if best.bytes else 0
+    return best
 
 
 def total(scores: list[Score], name: str = "total") -> Score:

@@ -61,6 +61,7 @@ class WindowScorer:
     def __init__(self, engine: Engine, method: Method) -> None:
         """Takes a context of whole patches, the next larger one."""
         self.engine, self.method = engine, method
+        self.patch = engine.patch
         self.context = _whole(method.context, engine.patch * (2 if method.slide else 1))
         self.pool = max(self.context, 16 * engine.most)
 

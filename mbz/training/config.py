@@ -3,9 +3,10 @@
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from mbz.config import ModelConfig, require
+from mbz.media.reading import Kind, Reading
 from mbz.training.data import Source
 
 
@@ -33,6 +34,8 @@ class TrainConfig:
         average: decay of the running average of the weights, which is then what is measured and
             exported; 0 for none.
         file_starts: share of the sequences that begin where a file does.
+        align: where the others begin is a multiple of so many bytes from their file's start: for
+            images, a patch, which is then one block of pixels.
         validations: how often in a run the bytes held out are measured, evenly spread.
         save_every: seconds between checkpoints.
         seed: draws the first weights and the order of the data.
@@ -53,13 +56,14 @@ class TrainConfig:
     clip: float = 1.0
     average: float = 0.0
     file_starts: float = 0.25
+    align: int = 1
     validations: int = 10
     save_every: float = 600.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""
-        for name in ("sequence", "batch", "accumulate", "warmup"):
+        for name in ("sequence", "batch", "accumulate", "warmup", "align"):
             require(getattr(self, name) >= 1, name, "must be at least 1")
         for name in ("steps", "seconds", "weight_decay", "validations"):
             require(getattr(self, name) >= 0, name, "must be at least 0")
@@ -83,6 +87,9 @@ class DataConfig:
         include: patterns of files to keep; none: all.
         exclude: patterns of files to leave out.
         validation: share of the files that is held out.
+        kind: what the files hold: "bytes" if None, "image", "audio", "video", or "auto" to go by
+            their names.
+        scan: order of pixels and samples, as `mbz.media.reading.Reading` has it.
     """
 
     paths: tuple[str, ...]
@@ -90,6 +97,8 @@ class DataConfig:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     validation: float = 0.005
+    kind: str | None = None
+    scan: str | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""
@@ -98,6 +107,14 @@ class DataConfig:
         require(fits, "weights", "must be one for each of the paths, or none")
         require(all(0 < w < math.inf for w in self.weights), "weights", "must be above 0")
         require(0 <= self.validation < 1, "validation", "must be in [0, 1)")
+        known = self.kind in (None, *get_args(Kind))
+        require(known, "kind", f"must be one of {', '.join(get_args(Kind))}")
+        self.reading(1)  # complains of the scan
+
+    def reading(self, patch: int) -> Reading:
+        """How to read the files for a model of patches of so many bytes."""
+        kind = cast("Kind", self.kind or "bytes")
+        return Reading(kind=kind, scan=self.scan or "", patch=patch)
 
     @property
     def sources(self) -> list[Source]:
@@ -129,7 +146,8 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as plain dictionaries and lists; what is None is left out."""
-        lists = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.data).items()}
+        given = {k: v for k, v in asdict(self.data).items() if v is not None}
+        lists = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
         tables = {"model": self.model.to_dict(), "train": asdict(self.train), "data": lists}
         words = {"name": self.name, "start": self.start}
         return {key: value for key, value in words.items() if value is not None} | tables

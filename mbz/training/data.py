@@ -7,6 +7,7 @@ process is limited. The system removes the temporary file however the process en
 """
 
 import hashlib
+import io
 import logging
 import mmap
 import tempfile
@@ -22,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbz.config import require
+from mbz.errors import MbzError
+from mbz.media.reading import Reading
 from mbz.training.files import Patterns, find, pieces, reading, unpack
 
 log = logging.getLogger(__name__)
@@ -120,7 +123,7 @@ class Report:
         bytes: their contents, decompressed.
         validation_files: of them, held out.
         validation_bytes: of them, held out.
-        kinds: kept files by "plain", "compressed" and "archived".
+        kinds: kept files by "plain", "compressed", "archived" and "decoded".
         skipped: files left out by "excluded" (patterns), "duplicate", "empty" and "special" (links
             to folders or to nothing, pipes, sockets, devices).
     """
@@ -156,6 +159,7 @@ def load(
     *,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    media: Reading | None = None,
     folder: Path | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Data:
@@ -172,6 +176,8 @@ def load(
             that may be none.
         include: patterns of files to keep; none keeps all.
         exclude: patterns of files to leave out.
+        media: how to read pictures and sound, each of which is a file then; None takes all bytes as
+            they are.
         folder: where the temporary file goes, with room for all that is small or compressed; None
             is the folder of the system, `$TMPDIR`.
         progress: called with the number of bytes read so far.
@@ -189,6 +195,11 @@ def load(
         intake = _Intake(pack, skipped, progress)
         for number, found in enumerate(files):
             for file in found:
+                if media is not None and media.kind_of(file.path) != "bytes":
+                    for content in _decoded(file.path, media):
+                        decoded = io.BytesIO(content)
+                        intake.take(number, "decoded", file.path, decoded, mapped=False)
+                    continue
                 for kind, stream in unpack(file, wanted, skipped):
                     mapped = kind == "plain" and file.size >= least
                     intake.take(number, kind, file.path, stream, mapped=mapped)
@@ -221,6 +232,16 @@ def load(
         )
         raise ValueError(msg)
     return Data(train, held_out, report)
+
+
+def _decoded(path: Path, media: Reading) -> Iterator[bytes]:
+    """The sequences in a file; where several orders are to be tried, they take turns."""
+    try:
+        for number, (_, orders) in enumerate(media.contents(path)):
+            yield orders[number % len(orders)]()
+    except (OSError, MbzError) as error:
+        msg = f"{path}: {error.strerror if isinstance(error, OSError) else error}"
+        raise ValueError(msg) from error
 
 
 class _Kept(NamedTuple):
@@ -342,13 +363,21 @@ def _room(folder: Path | None) -> Iterator[None]:
 
 
 def sample_positions(
-    corpus: Corpus, *, seed: int, step: int, batch: int, length: int, file_starts: float
+    corpus: Corpus,
+    *,
+    seed: int,
+    step: int,
+    batch: int,
+    length: int,
+    file_starts: float,
+    align: int = 1,
 ) -> NDArray[np.int64]:
     """Where the sequences of one step start, (batch,); a pure function of seed and step.
 
     Positions are uniform over the stream, or over bytes times weights where these differ. A share
     of `file_starts` of them moves back to the start of its file, as the model meets it when a file
-    is compressed; what is shorter than a sequence runs on into the next file.
+    is compressed; what is shorter than a sequence runs on into the next file. The others are
+    multiples of `align` from there.
 
     Raises:
         ValueError: the corpus is shorter than one sequence.
@@ -368,4 +397,5 @@ def sample_positions(
         positions = np.minimum(rng.integers(starts, starts + sizes[chosen]), last)
     moved = rng.random(batch) < file_starts
     files = np.searchsorted(corpus.starts, positions, side="right") - 1
-    return np.where(moved, corpus.starts[files], positions)
+    beyond = positions - corpus.starts[files]
+    return positions - np.where(moved, beyond, beyond % align)

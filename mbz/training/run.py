@@ -152,7 +152,14 @@ def read_data(
         ValueError: the data cannot be read, or is too little for one sequence.
     """
     c = config.data
-    data = load(c.sources, c.validation, include=c.include, exclude=c.exclude, progress=on_read)
+    data = load(
+        c.sources,
+        c.validation,
+        include=c.include,
+        exclude=c.exclude,
+        media=c.reading(config.model.patch),
+        progress=on_read,
+    )
     batches = Batches(data.train, config.train, place, team)
     batches(0)  # complains now, in time, of too little data
     return batches, data

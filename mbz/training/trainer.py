@@ -47,6 +47,7 @@ class Batches:
             batch=c.batch,
             length=c.sequence,
             file_starts=c.file_starts,
+            align=c.align,
         )[self.share]
         if self.stream is None:
             rows = torch.from_numpy(self.corpus.gather(positions, c.sequence))

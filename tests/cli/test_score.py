@@ -3,9 +3,11 @@
 import csv
 import io
 import json
+import wave
 
 import numpy as np
 import pytest
+from PIL import Image
 
 
 @pytest.fixture
@@ -51,6 +53,21 @@ def test_failures_are_reported_and_the_rest_is_scored(mbz, folder):
     assert [row["bytes"] for row in found["rows"]] == [400, 0]
     assert str(folder / "none") in errors
     assert f"{folder / 'b.bin'}: " in errors
+
+
+def test_images_and_sound(mbz, folder):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "c.png")
+    (folder / "d.jpg").write_bytes(b"no image")
+    with wave.open(str(folder / "e.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(100))
+    found, errors = scores(mbz, "--as", "auto", folder, code=1)
+    assert [row["bytes"] for row in found["rows"]] == [400, 200, 192, 100, 0]
+    assert f"{folder / 'd.jpg'}: " in errors
+    one, _ = scores(mbz, "--as", "image", "--scan", "raster", folder / "c.png")
+    best, _ = scores(mbz, "--as", "image", "--scan", "hybrid", folder / "c.png")
+    assert best["total"]["bits"] <= one["total"]["bits"] + np.log2(3) + 1e-3
 
 
 def test_standard_input(mbz, content):
