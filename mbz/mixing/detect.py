@@ -18,6 +18,7 @@ _LONGEST_ROW = 1 << 14
 _LEAST_ENTROPY = 3.0  # bits per byte of what is not records of much the same
 _LEAST_OF_PIXELS = 4.5
 _LONGEST_RECORD = 512
+_LEAST_NEWS = 256
 _PLAIN_STRIDE = 4
 _PPM = re.compile(rb"P([56])(?:\s|#[^\n]*\n)+(\d{1,6})\s+(\d{1,6})\s+(\d{1,3})\s")
 
@@ -36,11 +37,8 @@ def settings_of(block: bytes, use: str) -> Settings:
 
     Args:
         block: its bytes; headers are known at its beginning only, the rest by statistics.
-        use: set of experts for what is neither pixels nor sound. `lean`, which must be fast, is
-            never replaced.
+        use: set of experts for what is neither pixels nor sound.
     """
-    if use == "lean":
-        return Settings(use)
     for found in (_netpbm(block), _bitmap(block), _wave(block)):
         if found is not None:
             return found
@@ -177,15 +175,24 @@ def _samples(sample: NDArray[np.uint8], start: int) -> tuple[float, Settings | N
 
 
 def _record(sample: NDArray[np.uint8]) -> int:
-    """Length of records, by how many bytes equal the one a record before; else the usual stride."""
+    """Length of records, by how many bytes equal the one a record before; else the usual stride.
+
+    First of those bytes that differ from the one before: runs are alike at all distances.
+    """
     sample = sample[: 1 << 13]
     longest = min(_LONGEST_RECORD, sample.size // 4)
     if sample.size < _LEAST:
         return _PLAIN_STRIDE
-    alike = np.array(
-        [np.count_nonzero(sample[k:] == sample[:-k]) / sample.size for k in range(1, longest + 1)]
-    )
-    clear = alike > max(float(np.median(alike)) + 0.1, 0.95 * alike.max())
-    lengths = np.flatnonzero(clear) + 1
-    lengths = lengths[lengths > 1]
-    return int(lengths[0]) if lengths.size else _PLAIN_STRIDE
+    news = np.flatnonzero(sample[1:] != sample[:-1]) + 1
+    for places in (news[news >= longest], np.arange(longest, sample.size)):
+        if places.size < _LEAST_NEWS:
+            continue
+        alike = np.array(
+            [np.mean(sample[places] == sample[places - k]) for k in range(1, longest + 1)]
+        )
+        clear = alike > max(float(np.median(alike)) + 0.1, 0.95 * alike.max())
+        lengths = np.flatnonzero(clear) + 1
+        lengths = lengths[lengths > 1]
+        if lengths.size:
+            return int(lengths[0])
+    return _PLAIN_STRIDE
