@@ -201,11 +201,15 @@ def _checked(kind: type, data: object) -> dict[str, Any]:
 
 
 TINY = ModelConfig(  # half a million multiply-adds a byte
-    patch=8,
-    byte_width=24,
+    patch=4,
+    byte_width=128,
     projection="dense",
-    global_stack=StackConfig(width=192, layers=4, heads=3, kv_heads=1, window=512, hidden=768),
-    local_stack=StackConfig(width=128, layers=2, heads=2, kv_heads=1, window=32, hidden=384),
+    global_stack=StackConfig(width=192, layers=2, heads=3, kv_heads=1, window=512, hidden=768),
+    local_stack=StackConfig(width=128, layers=1, heads=2, kv_heads=1, window=32, hidden=384),
+    encoder_layers=1,
+    ngram_orders=(2, 3, 4, 6),
+    ngram_rows=1 << 13,
+    ngram_width=32,
 )
 SMALL = ModelConfig(  # 3 million
     patch=4,
@@ -216,7 +220,7 @@ SMALL = ModelConfig(  # 3 million
     encoder_layers=1,
     ngram_orders=(2, 3, 4, 6),
     ngram_rows=1 << 15,
-    ngram_width=48,
+    ngram_width=36,
 )
 BASE = ModelConfig(  # 9 million
     patch=4,
@@ -227,7 +231,7 @@ BASE = ModelConfig(  # 9 million
     encoder_layers=1,
     ngram_orders=(2, 3, 4, 6),
     ngram_rows=1 << 16,
-    ngram_width=48,
+    ngram_width=44,
 )
 LARGE = ModelConfig(  # 40 million
     patch=4,
