@@ -27,7 +27,8 @@ def compress(
     """Compresses each FILE to FILE.mbz.
 
     Without FILE, standard input goes to standard output. Levels -0 to -9 trade time for size; -0
-    needs no network, and --model names the network of the other levels.
+    needs no network; the others have the models tiny, small (from -3) and base (from -6), unless
+    --model names another.
     """
     ui = Ui(quiet=quiet, verbose=verbose, debug=debug)
     names = names or [files.STREAM]
@@ -39,9 +40,10 @@ def compress(
 
         files.check_outputs(names, output=output, stdout=stdout)
         plan = LEVELS[level]
-        if no_mix and not plan.network and model is None:
+        wanted = model or plan.model
+        if no_mix and wanted is None:
             raise MbzError("--no-mix leaves nothing of level 0, which has no network")
-        folder = zoo.find(model) if plan.network or model is not None else None
+        folder = zoo.find(wanted) if wanted is not None else None
         models = Models(folder=folder, device=device, threads=threads)
         for name in names:
             with ui.reporting(name), files.opened(name, binary=False) as source:

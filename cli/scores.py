@@ -88,8 +88,9 @@ def as_archive(
 
     plan = LEVELS[level]
     predictor, patch = None, 1
-    if plan.network or model is not None:
-        folder = zoo.find(model)
+    wanted = model or plan.model
+    if wanted is not None:
+        folder = zoo.find(wanted)
         predictor, _ = Models(folder=folder, device=device, threads=threads).open(folder)
         patch = weights.read(folder).config.patch
     elif not mix:

@@ -9,28 +9,28 @@ class Level:
     """One level of compression.
 
     Attributes:
-        network: whether a network takes part.
+        model: alias of the shipped model that takes part; None for no network.
         experts: the set of experts.
         lane_bytes: bytes of a lane where the network takes part, about.
     """
 
-    network: bool
+    model: str | None
     experts: str
     lane_bytes: int
 
 
 # Restoring few bytes a lane is fast, as the network works on many lanes at once; predicting many is
 # better, most of all for code (docs/log.md).
-_LEAN = Level(True, "lean", 1 << 13)
-_MIDDLE = Level(True, "middle", 1 << 13)
-_RICH = Level(True, "rich", 1 << 15)
+_LEAN = Level("tiny", "lean", 1 << 13)
+_MIDDLE = Level("small", "middle", 1 << 13)
+_RICH = Level("base", "rich", 1 << 15)
 
 LEVELS: Final = (
-    Level(False, "lean", 0),
+    Level(None, "lean", 0),
     *(_LEAN, _LEAN),
     *(_MIDDLE, _MIDDLE, _MIDDLE),
     *(_RICH, _RICH, _RICH),
-    Level(True, "rich", 1 << 17),
+    Level("base", "rich", 1 << 17),
 )
 """Levels 0 to 9."""
 
