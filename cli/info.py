@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mbz import zoo
-from mbz.container import ARITHMETIC_VERSION, FORMAT_VERSION
+from mbz import versions, zoo
 
 from . import files, options
 from .ui import Ui, print_table
@@ -54,9 +53,10 @@ def info(
             typer.echo(json.dumps([_as_json(*archive) for archive in found], indent=2))
         elif found:
             print_table(COLUMNS, [_row(*archive) for archive in found])
-            if verbose:
+            blocks = [one for _, archive in found for one in archive.blocks]
+            if verbose and blocks:
                 typer.echo()
-                columns = ("archive", "block", *_block(found[0][1].blocks[0]))
+                columns = ("archive", "block", *_block(blocks[0]))
                 print_table(columns, [row for archive in found for row in _block_rows(*archive)])
     ui.exit()
 
@@ -67,8 +67,8 @@ def _as_json(name: str, archive: ArchiveInfo) -> dict[str, object]:
         "offset": archive.offset,
         "bytes": archive.archive_length,
         "content": archive.raw_length,
-        "format_version": FORMAT_VERSION,
-        "arithmetic_version": ARITHMETIC_VERSION,
+        "format_version": versions.FORMAT,
+        "arithmetic_version": versions.ARITHMETIC,
         "model": _model_name(archive),
         "fingerprint": _fingerprint(archive),
         "check": _check(archive),
@@ -100,7 +100,7 @@ def _row(name: str, archive: ArchiveInfo) -> list[str | int | float]:
         raw,
         raw / packed,
         8 * packed / raw if raw else "-",
-        f"{FORMAT_VERSION}.{ARITHMETIC_VERSION}",
+        f"{versions.FORMAT}.{versions.ARITHMETIC}",
         _model_name(archive) or "-",
         _fingerprint(archive) or "-",
         _check(archive),

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import xxhash
 
 from mbz import container
-from mbz.container import Block, Coding, End, Header, Kind, ModelId
+from mbz.container import Block, Coding, End, Frame, Header, Kind, ModelId
 from mbz.errors import BadMagic, Corrupt, LimitExceeded, MbzError
 from mbz.exact import Predictor
 from mbz.payload import decode, decode_lzma, encode, encode_lzma, lzma_may_beat
@@ -205,7 +205,7 @@ def decompress(
     """
     reader = Reader(src)
     done = archives = blocks = 0
-    while (header := _next_header(reader)) is not None:
+    for header, _ in _headers(reader):
         archives += 1
         _check_limit(done + (header.size or 0), max_output)
         predictor = None
@@ -242,8 +242,7 @@ def describe(src: Readable) -> tuple[ArchiveInfo, ...]:
     """
     reader = Reader(src)
     archives: list[ArchiveInfo] = []
-    start = 0
-    while (header := _next_header(reader)) is not None:
+    for header, start in _headers(reader):
         blocks: list[BlockInfo] = []
         end, raw_length = None, 0
         for mark in _marks(reader, header):
@@ -263,7 +262,6 @@ def describe(src: Readable) -> tuple[ArchiveInfo, ...]:
                 raw_length=raw_length,
             )
         )
-        start = reader.offset
     return tuple(archives)
 
 
@@ -385,19 +383,27 @@ def _needs_model(block: Block) -> bool:
     return block.coding is not None and block.coding.network
 
 
-def _next_header(reader: Reader) -> Header | None:
-    """The header of the next archive, or None at the end of the stream."""
-    start = reader.offset
-    if start and reader.at_end():
-        return None
-    try:
-        return container.read_header(reader)
-    except BadMagic as error:
-        if start == 0:
-            raise
-        raise Corrupt(
-            f"Bytes that are no archive follow the archive, at offset {start}."
-        ) from error
+def _headers(reader: Reader) -> Iterator[tuple[Header, int]]:
+    """The header of each archive and where it begins; passes over skippable frames.
+
+    The caller takes all of an archive from the reader before it asks for the next.
+    """
+    found = False
+    while not (found and reader.at_end()):
+        start = reader.offset
+        try:
+            header = container.read_header(reader)
+        except BadMagic as error:
+            if start == 0:
+                raise
+            raise Corrupt(
+                f"Bytes that are no archive follow the archive, at offset {start}."
+            ) from error
+        if isinstance(header, Frame):
+            reader.skip(header.length)
+        else:
+            found = True
+            yield header, start
 
 
 def _marks(reader: Reader, header: Header) -> Iterator[Block | End]:

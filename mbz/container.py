@@ -9,21 +9,23 @@ from typing import Final
 
 import xxhash
 
+from mbz import versions
 from mbz.errors import BadMagic, Corrupt, Truncated, UnknownVersion
 from mbz.reader import Reader
 
 __all__ = [
-    "ARITHMETIC_VERSION",
     "FINGERPRINT_BYTES",
-    "FORMAT_VERSION",
     "MAGIC",
     "MAX_BLOCK",
+    "MAX_FRAME",
     "MAX_LANES",
     "MAX_NAME",
     "MAX_SIZE",
+    "SKIP_MAGIC",
     "Block",
     "Coding",
     "End",
+    "Frame",
     "Header",
     "Kind",
     "ModelId",
@@ -31,20 +33,21 @@ __all__ = [
     "content_check",
     "pack_block",
     "pack_end",
+    "pack_frame",
     "pack_header",
     "read_block",
     "read_header",
 ]
 
 MAGIC: Final = b"\xb5mb"
-FORMAT_VERSION: Final = 0
-ARITHMETIC_VERSION: Final = 0
+SKIP_MAGIC: Final = b"\xb5ms"
 FINGERPRINT_BYTES: Final = 8
 
 MAX_BLOCK: Final = 1 << 26
 MAX_LANES: Final = 1 << 12
 MAX_NAME: Final = 255
 MAX_SIZE: Final = (1 << 63) - 1
+MAX_FRAME: Final = (1 << 32) - 1
 
 # Bits of the header's flags (section 3).
 _FORM_BITS, _HAS_MODEL, _HAS_NAME, _HAS_SIZE, _RESERVED = 0x03, 0x04, 0x08, 0x10, 0xA0
@@ -131,6 +134,17 @@ class Header:
     only_block: Block | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Frame:
+    """A skippable frame: `length` bytes follow its header that are no content.
+
+    `kind` is 0 to 127 for later versions of the format, 128 to 255 for anybody's use.
+    """
+
+    kind: int
+    length: int
+
+
 def content_check(content: bytes) -> bytes:
     """The 8 check bytes of a block's content; the compact form keeps the first 4."""
     return check_of(xxhash.xxh64(content))
@@ -165,8 +179,13 @@ def pack_header(header: Header) -> bytes:
             fields += _varint(block.coded_length)
         fields += block.check[:_COMPACT_CHECK_BYTES]
     plain = block is not None and block.coding is None
-    versions = FORMAT_VERSION << 4 | (0 if plain else ARITHMETIC_VERSION)
-    return _sealed(MAGIC + bytes([versions, flags]) + fields)
+    numbers = versions.FORMAT << 4 | (0 if plain else versions.ARITHMETIC)
+    return _sealed(MAGIC + bytes([numbers, flags]) + fields)
+
+
+def pack_frame(frame: Frame) -> bytes:
+    """The bytes of a skippable frame's header; what it holds follows it."""
+    return _sealed(SKIP_MAGIC + bytes([frame.kind]) + _varint(frame.length))
 
 
 def pack_block(block: Block) -> bytes:
@@ -198,30 +217,35 @@ def pack_end(end: End) -> bytes:
     return _sealed(bytes([_END]) + _varint(end.raw_length) + end.check)
 
 
-def read_header(reader: Reader) -> Header:
-    """Reads and checks an archive's header (section 3).
+def read_header(reader: Reader) -> Header | Frame:
+    """Reads and checks an archive's header or a skippable frame's (sections 2 and 3).
 
     Raises:
         BadMagic, UnknownVersion, Truncated, Corrupt: as section 9 says.
     """
     magic = reader.up_to(len(MAGIC))
-    if not MAGIC.startswith(magic):
+    if not (MAGIC.startswith(magic) or SKIP_MAGIC.startswith(magic)):
         raise BadMagic("This is not an mbz archive: it does not start with the magic bytes.")
     if len(magic) < len(MAGIC):
         raise Truncated("The archive is cut off inside its first bytes.")
     fields = _Fields(reader, magic)
-    versions = fields.byte()
-    for what, version, known in (
-        ("format", versions >> 4, FORMAT_VERSION),
-        ("arithmetic", versions & 15, ARITHMETIC_VERSION),
-    ):
-        if version != known:
-            raise UnknownVersion(
-                f"The archive has {what} version {version}, but this release reads only {known}; "
-                "another release of mbz is needed."
-            )
+    return _read_frame(fields) if magic == SKIP_MAGIC else _read_archive(fields)
+
+
+def _read_frame(fields: "_Fields") -> Frame:
+    frame = Frame(kind=fields.byte(), length=fields.varint())
+    _require(frame.length <= MAX_FRAME, "a skippable frame is longer than the format allows")
+    fields.verify()
+    return frame
+
+
+def _read_archive(fields: "_Fields") -> Header:
+    numbers = fields.byte()
+    _require_version("format", numbers >> 4, versions.FORMAT)
     flags = fields.byte()
     form = flags & _FORM_BITS
+    plain = form in (Kind.STORED, Kind.LZMA)
+    _require_version("arithmetic", numbers & 15, 0 if plain else versions.ARITHMETIC)
     compact = form != _BLOCKS_FOLLOW
     coded = form == Kind.CODED
     _require(not flags & _RESERVED, "a reserved flag is set")
@@ -334,6 +358,14 @@ class _Fields:
     def verify(self) -> None:
         expected = _check16(self._seen)
         _require(self._reader.exactly(_CHECK16_BYTES) == expected, "a header's check is wrong")
+
+
+def _require_version(what: str, version: int, known: int) -> None:
+    if version != known:
+        raise UnknownVersion(
+            f"The archive has {what} version {version}, but this release reads only {known}; "
+            "another release of mbz is needed."
+        )
 
 
 def _require(condition: bool, finding: str) -> None:

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from mbz import versions
 from mbz.config import ModelConfig, StackConfig
 from mbz.errors import ModelError
 
-ARITHMETIC_VERSION = 0
 FILE_NAME = "weights.safetensors"
 MAX_FILE_BYTES = 1 << 32
 LARGEST_SCALE = 2.0**60
@@ -109,7 +109,7 @@ def write(folder: Path, *, name: str, config: ModelConfig, tensors: Tensors, gol
     """Writes `folder`/weights.safetensors and returns its path; the folder must not have one."""
     check(config, tensors)
     meta = {
-        "arithmetic": ARITHMETIC_VERSION,
+        "arithmetic": versions.NETWORK,
         "name": name,
         "config": config.to_dict(),
         "golden": golden,
@@ -139,7 +139,7 @@ def read(folder: Path) -> Weights:
         tensors = load(blob)
         header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])
         meta = json.loads(header["__metadata__"]["mbz"])
-        if meta["arithmetic"] != ARITHMETIC_VERSION:
+        if meta["arithmetic"] != versions.NETWORK:
             msg = f"{path} needs arithmetic version {meta['arithmetic']!r}, unknown to this mbz"
             raise ModelError(msg)
         name, golden = str(meta["name"]), str(meta["golden"])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stub_predictor import StubPredictor
 
-from mbz import codec, container, payload
+from mbz import codec, container, payload, versions
 from mbz.container import Kind, ModelId
 from mbz.errors import (
     BadMagic,
@@ -353,7 +353,8 @@ def test_mutations_raise_or_do_no_harm(name, seed):
 
 
 def block_form(*marks: bytes, flags: int = 0x03, fields: bytes = b"") -> bytes:
-    return container._sealed(container.MAGIC + bytes([0, flags]) + fields) + b"".join(marks)
+    numbers = versions.FORMAT << 4 | versions.ARITHMETIC
+    return container._sealed(container.MAGIC + bytes([numbers, flags]) + fields) + b"".join(marks)
 
 
 def stored(data: bytes) -> bytes:
@@ -463,6 +464,32 @@ def test_concatenated_archives_decode_as_one():
     for infos in (codec.describe(Pipe(joined)), codec.describe(io.BytesIO(joined))):
         assert [info.archive_length for info in infos] == [len(archive) for archive in archives]
         assert infos[2].offset == len(archives[0]) + len(archives[1])
+
+
+def framed(data: bytes) -> bytes:
+    return container.pack_frame(container.Frame(kind=200, length=len(data))) + data
+
+
+def test_skippable_frames_are_passed_over():
+    one, two = pack(b"abc"), pack(skewed(300), block_size=128)
+    joined = framed(b"?" * 3000) + one + framed(b"") + framed(b"x") + two + framed(one)
+    for stream in (Pipe(joined), io.BytesIO(joined)):
+        dst = io.BytesIO()
+        codec.decompress(stream, dst, find_stub)
+        assert dst.getvalue() == b"abc" + skewed(300)
+    infos = codec.describe(io.BytesIO(joined))
+    assert [joined[info.offset :][: info.archive_length] for info in infos] == [one, two]
+
+
+@pytest.mark.parametrize(
+    "archive", [framed(b"abc"), framed(pack(b"abc")), pack(b"") + framed(b"abc")]
+)
+def test_a_file_of_frames_alone_and_a_cut_frame_are_truncated(archive):
+    with pytest.raises(Truncated):
+        unpack(archive[:-1])
+    if archive.startswith(container.SKIP_MAGIC):
+        with pytest.raises(Truncated):
+            unpack(archive)
 
 
 def test_a_described_block_decodes_on_its_own():

@@ -6,21 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbz import container
-from mbz.container import Block, Coding, End, Header, Kind, ModelId
+from mbz import container, versions
+from mbz.container import Block, Coding, End, Frame, Header, Kind, ModelId
 from mbz.errors import BadMagic, Corrupt, Truncated, UnknownVersion
 from mbz.reader import Reader
 
 FINGERPRINT = bytes.fromhex("0011223344556677")
 CHECK = container.content_check(b"abc")
+PLAIN = versions.FORMAT << 4  # the byte of versions where nothing is predicted
+CODED = PLAIN | versions.ARITHMETIC
 
 
 def seal(fields: bytes) -> bytes:
     return fields + container._check16(fields)
 
 
-def header(*, versions=0, flags, fields="") -> bytes:
-    return seal(container.MAGIC + bytes([versions, flags]) + bytes.fromhex(fields))
+def header(*, numbers=None, flags, fields="") -> bytes:
+    if numbers is None:
+        numbers = CODED if flags & 2 else PLAIN
+    return seal(container.MAGIC + bytes([numbers, flags]) + bytes.fromhex(fields))
 
 
 def read(data: bytes) -> Header:
@@ -47,10 +51,13 @@ def test_content_check_is_xxh64_little_endian():
 
 
 GOLDEN = [
-    (Header(model=None, size=0, only_block=block(Kind.STORED, 0, 0)), "b56d62 00 10 00 990977ad"),
+    (
+        Header(model=None, size=0, only_block=block(Kind.STORED, 0, 0)),
+        f"b56d62 {PLAIN:02x} 10 00 990977ad",
+    ),
     (
         Header(model=None, size=300, only_block=block(Kind.LZMA, 300, 7)),
-        "b56d62 00 11 ac02 07 990977ad",
+        f"b56d62 {PLAIN:02x} 11 ac02 07 990977ad",
     ),
     (
         Header(
@@ -58,7 +65,7 @@ GOLDEN = [
             size=200,
             only_block=block(Kind.CODED, 200, 128),
         ),
-        "b56d62 00 16 0011223344556677 c801 08 8001 990977ad",
+        f"b56d62 {CODED:02x} 16 0011223344556677 c801 08 8001 990977ad",
     ),
     (
         Header(
@@ -66,7 +73,7 @@ GOLDEN = [
             size=200,
             only_block=block(Kind.CODED, 200, 0, lanes=128, experts=5),
         ),
-        "b56d62 00 1e 0011223344556677 03 776565 c801 2d 8001 00 990977ad",
+        f"b56d62 {CODED:02x} 1e 0011223344556677 03 776565 c801 2d 8001 00 990977ad",
     ),
     (
         Header(
@@ -74,12 +81,12 @@ GOLDEN = [
             size=200,
             only_block=block(Kind.CODED, 200, 9, network=False, experts=4, stride=300, unit=3),
         ),
-        "b56d62 00 12 c801 14 ac02 03 00 09 990977ad",
+        f"b56d62 {CODED:02x} 12 c801 14 ac02 03 00 09 990977ad",
     ),
-    (Header(model=None, size=None, only_block=None), "b56d62 00 03"),
+    (Header(model=None, size=None, only_block=None), f"b56d62 {CODED:02x} 03"),
     (
         Header(model=ModelId(fingerprint=FINGERPRINT), size=2**40, only_block=None),
-        "b56d62 00 17 0011223344556677 808080808020",
+        f"b56d62 {CODED:02x} 17 0011223344556677 808080808020",
     ),
 ]
 
@@ -129,10 +136,12 @@ def test_other_magic(data):
         read(data)
 
 
-@pytest.mark.parametrize("versions", [0x01, 0x10, 0xF0, 0x0F])
-def test_unknown_versions(versions):
+@pytest.mark.parametrize("flags", [0x03, 0x10, 0x11, 0x12])
+@pytest.mark.parametrize("change", [0x01, 0x02, 0x0F, 0x10, 0xF0])
+def test_unknown_versions(flags, change):
+    known = CODED if flags & 2 else PLAIN
     with pytest.raises(UnknownVersion):
-        read(header(versions=versions, flags=3))
+        read(header(numbers=(known + change) % 256, flags=flags))
 
 
 STORED, MODEL = "00 990977ad", "0011223344556677"
@@ -199,6 +208,30 @@ def test_unused_bits_are_ignored():
     assert read_block(seal(bytes.fromhex("83 00 990977adf52cbc44"))) == End(
         raw_length=0, check=CHECK
     )
+
+
+@pytest.mark.parametrize(
+    ("frame", "fields"),
+    [
+        (Frame(kind=0, length=0), "b56d73 00 00"),
+        (Frame(kind=255, length=300), "b56d73 ff ac02"),
+        (Frame(kind=128, length=container.MAX_FRAME), "b56d73 80 ffffffff0f"),
+    ],
+)
+def test_golden_frames(frame, fields):
+    data = container.pack_frame(frame)
+    assert data == seal(bytes.fromhex(fields))
+    assert read(data) == frame
+    for size in range(len(data)):
+        with pytest.raises(Truncated):
+            read(data[:size])
+    with pytest.raises(Corrupt):
+        read(data[:-1] + b"?")
+
+
+def test_a_frame_too_long_is_corrupt():
+    with pytest.raises(Corrupt, match="frame"):
+        read(seal(bytes.fromhex("b56d73 00 8080808010")))
 
 
 def test_a_model_is_known_by_eight_bytes():

@@ -40,12 +40,13 @@ BACKENDS = {
 ALLOWED = {
     "errors": set(),
     "config": {"errors"},
+    "versions": set(),
     "reader": {"errors"},
-    "container": {"errors", "reader"},
+    "container": {"errors", "reader", "versions"},
     "coder": {"errors", "exact"},
     "payload": {"errors", "container", "coder", "exact", "mixing"},
     "codec": {"errors", "container", "reader", "payload", "exact", "mixing"},  # is given its models
-    "weights": {"errors", "config"},
+    "weights": {"errors", "config", "versions"},
     "exact": {"errors", "config", "weights", "exact"},
     "mixing": {"errors", "mixing"},
     "levels": set(),

@@ -1,0 +1,17 @@
+"""The version numbers that files carry. Bytes under a released number never change meaning.
+
+To raise one: change it here, say in docs/format.md, section 11, what is new, and run
+`python tests/vectors/make.py` and `python tests/vectors/mixed.py`, which write the golden archives
+of a new version and refuse to change those of an old one.
+"""
+
+from typing import Final
+
+FORMAT: Final = 0
+"""Of docs/format.md."""
+
+ARITHMETIC: Final = 0
+"""Of predictions in archives: the exact network (docs/exact.md) and the mixing coder together."""
+
+NETWORK: Final = 0
+"""Of the exact network alone, as weights files carry it."""
