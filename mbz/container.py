@@ -116,6 +116,11 @@ class Block:
     check: bytes
     coding: Coding | None  # of coded blocks
 
+    @property
+    def needs_model(self) -> bool:
+        """Whether the archive's model takes part in it."""
+        return self.coding is not None and self.coding.network
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class End:
@@ -172,7 +177,7 @@ def pack_header(header: Header) -> bytes:
         fields += _varint(header.size)
     if block is not None:
         assert block.raw_length == header.size
-        assert (block.coding is not None and block.coding.network) == (model is not None)
+        assert block.needs_model == (model is not None)
         if block.coding is not None:
             fields += _pack_coding(block.coding)
         if block.kind is not Kind.STORED:
@@ -269,8 +274,7 @@ def _read_archive(fields: "_Fields") -> Header:
     if compact:
         assert size is not None
         block = _read_rest(fields, Kind(form), size, _COMPACT_CHECK_BYTES)
-        network = block.coding is not None and block.coding.network
-        _require(network == has_model, "its block and its header disagree about a model")
+        _require(block.needs_model == has_model, "its block and its header disagree about a model")
     fields.verify()
     return Header(model=model, size=size, only_block=block)
 

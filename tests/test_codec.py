@@ -566,3 +566,70 @@ def test_pixels_are_found_and_predicted():
         lanes=1, network=False, experts=4, stride=150, unit=3, phase=13
     )
     assert unpack(archive) == data
+
+
+# Ranges
+
+
+class Counting(io.BytesIO):
+    """Counts the bytes read."""
+
+    taken = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = super().read(size)
+        self.taken += len(data)
+        return data
+
+
+def cut_out(stream, start, end=None) -> bytes:
+    dst = io.BytesIO()
+    stats = codec.extract(stream, dst, find_stub, start, end)
+    assert stats.raw_length == len(dst.getvalue())
+    return dst.getvalue()
+
+
+@given(start=st.integers(0, 700), end=st.one_of(st.none(), st.integers(0, 900)))
+def test_ranges(start, end):
+    parts = [skewed(300), b"", random_bytes(150), bytes(250)]
+    data = b"".join(parts)
+    joined = pack(parts[0], block_size=64) + framed(b"?") + pack(parts[1])
+    joined += pack(parts[2]) + pack(parts[3], block_size=100)
+    if end is not None and end < start:
+        with pytest.raises(ValueError, match="range"):
+            cut_out(io.BytesIO(joined), start, end)
+        return
+    for stream in (io.BytesIO, Pipe):
+        assert cut_out(stream(joined), start, end) == data[start:end]
+
+
+def test_a_range_reads_and_decodes_what_it_needs():
+    data = random_bytes(100_000)
+    stream = Counting(pack(data, block_size=1000))
+    assert cut_out(stream, 50_500, 52_000) == data[50_500:52_000]
+    assert stream.taken < 2 * 1000 + 53 * 20
+    damaged = bytearray(pack(data, block_size=1000))
+    damaged[500] ^= 1
+    assert cut_out(io.BytesIO(damaged), 1000, 2000) == data[1000:2000]
+    with pytest.raises(Corrupt):
+        cut_out(io.BytesIO(damaged), 999, 2000)
+
+
+def test_ranges_behind_the_end_are_refused():
+    archive = pack(skewed(300), block_size=64)
+    assert cut_out(io.BytesIO(archive), 300) == b""
+    assert cut_out(io.BytesIO(archive), 0, 0) == b""
+    with pytest.raises(MbzError, match="only 300 bytes"):
+        cut_out(io.BytesIO(archive), 301)
+
+
+def test_a_range_without_the_model():
+    def refuse(*_):
+        raise ModelMismatch("no")
+
+    archive = pack(random_bytes(100)) + pack(skewed(300), block_size=64)
+    dst = io.BytesIO()
+    codec.extract(io.BytesIO(archive), dst, refuse, 20, 100)
+    assert dst.getvalue() == random_bytes(100)[20:]
+    with pytest.raises(ModelMismatch):
+        codec.extract(io.BytesIO(archive), dst, refuse, 20, 101)

@@ -45,7 +45,9 @@ ALLOWED = {
     "container": {"errors", "reader", "versions"},
     "coder": {"errors", "exact"},
     "payload": {"errors", "container", "coder", "exact", "mixing"},
-    "codec": {"errors", "container", "reader", "payload", "exact", "mixing"},  # is given its models
+    "decoding": {"errors", "container", "reader", "payload", "exact"},  # is given its models
+    "salvage": {"errors", "container", "decoding", "exact", "reader"},
+    "codec": {"errors", "container", "decoding", "reader", "payload", "exact", "mixing"},
     "weights": {"errors", "config", "versions"},
     "exact": {"errors", "config", "weights", "exact"},
     "mixing": {"errors", "mixing"},
