@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import files, options
+from . import amounts, files, options
 from .ui import Ui
 
 
@@ -13,6 +13,9 @@ def decompress(
     stdout: options.Stdout = False,
     force: options.Force = False,
     keep: options.Keep = False,  # noqa: ARG001 - accepted because hands type it
+    span: amounts.Range = None,
+    salvage: amounts.Salvage = False,
+    max_output: amounts.MaxOutput = None,
     model: options.Model = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
@@ -28,14 +31,16 @@ def decompress(
     ui = Ui(quiet=quiet, verbose=verbose, debug=debug)
     names = names or [files.STREAM]
     with ui.reporting():
-        from .restore import models_for, restore
+        from .restore import Plan, complain, models_for, restore
 
         files.check_outputs(names, output=output, stdout=stdout)
         models = models_for(model, device, threads)
+        plan = Plan(span=span, salvage=salvage, max_output=max_output)
         for name in names:
             with ui.reporting(name), files.opened(name) as source:
                 target = files.target_name(name, output=output, stdout=stdout, restoring=True)
                 with files.created(target, source, force=force, binary=False) as result:
-                    stats = restore(ui, name, source, result, models)
+                    stats = restore(ui, name, source, result, models, plan)
                 ui.done(name, stats.raw_length, stats.archive_length, packing=False)
+                complain(ui, name, stats)
     ui.exit()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from mbz import codec, zoo
+from mbz import codec, container, zoo
+from mbz.decoding import check_limit
+from mbz.errors import Corrupt, MbzError
+from mbz.salvage import Salvaged, salvage
 
 from .predictors import Models
+from .ui import printable
 
 if TYPE_CHECKING:
+    from .amounts import Span
     from .options import DeviceName
     from .ui import Ui
 
@@ -19,13 +25,78 @@ def models_for(model: str | None, device: DeviceName, threads: int | None) -> Mo
     return Models(folder=folder, device=device, threads=threads)
 
 
-def restore(
-    ui: Ui, name: str, source: BinaryIO, result: BinaryIO | None, models: Models
-) -> codec.DecompressStats:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """How much to restore.
+
+    Attributes:
+        span: The only bytes wanted; None for all.
+        salvage: Whether to go on after damage.
+        max_output: Most bytes; None for any number.
+    """
+
+    span: Span | None = None
+    salvage: bool = False
+    max_output: int | None = None
+
+    def check(self, *, seekable: bool) -> None:
+        """Checks that the options fit together.
+
+        Raises:
+            MbzError: If they do not.
+        """
+        if self.salvage and self.span is not None:
+            raise MbzError("--salvage and --range contradict each other; give one of them")
+        if self.salvage and not seekable:
+            raise MbzError("--salvage needs a file, not a pipe")
+
+
+ALL = Plan()
+
+
+def restore(  # noqa: PLR0917 - each is of another kind
+    ui: Ui,
+    name: str,
+    source: BinaryIO,
+    result: BinaryIO | None,
+    models: Models,
+    plan: Plan = ALL,
+) -> codec.DecompressStats | Salvaged:
     """Decodes `source` into `result`, or checks it only."""
+    plan.check(seekable=source.seekable())
+    if plan.salvage:
+        with ui.progress(name, None) as progress:
+            saved = salvage(
+                source, result, models.find, progress=progress, max_output=plan.max_output
+            )
+        if saved.missing and not saved.blocks:
+            raise Corrupt("nothing in it can be restored")
+        return saved
+    if plan.span is not None and result is not None:
+        start, end = plan.span.start, plan.span.end
+        check_limit((container.MAX_SIZE if end is None else end) - start, plan.max_output)
+        with ui.progress(name, None if end is None else end - start) as progress:
+            return codec.extract(source, result, models.find, start, end, progress=progress)
     size = None
     if source.seekable():  # finds most damage before a model is loaded
         size = sum(archive.raw_length for archive in codec.describe(source))
+        check_limit(size, plan.max_output)
         source.seek(0)
     with ui.progress(name, size) as progress:
-        return codec.decompress(source, result, models.find, progress=progress)
+        return codec.decompress(
+            source, result, models.find, progress=progress, max_output=plan.max_output
+        )
+
+
+def complain(ui: Ui, name: str, stats: codec.DecompressStats | Salvaged) -> None:
+    """Says what is missing of a salvaged file.
+
+    Raises:
+        Corrupt: If anything is.
+    """
+    if not isinstance(stats, Salvaged) or not stats.missing:
+        return
+    for one in stats.missing:
+        end = "some place" if one.length is None else str(one.start + one.length)
+        ui.warn(f"{printable(name)}: bytes {one.start} to {end} are missing: {one.reason}")
+    raise Corrupt("some of it is missing; the rest was restored")
