@@ -60,9 +60,9 @@ def decompress(blob: Data, *, max_output: int | None = None) -> bytes:
 
 
 @overload
-def open(path: str | Path, mode: Literal["rb"] = "rb") -> io.BufferedReader: ...
+def open(path: str | Path, mode: Literal["rb"] = "rb") -> io.BufferedReader: ...  # noqa: A001
 @overload
-def open(
+def open(  # noqa: A001
     path: str | Path,
     mode: Literal["wb", "xb"],
     *,

@@ -24,7 +24,9 @@ from mbz.errors import ModelError
 
 FILE_NAME = "weights.safetensors"
 MAX_FILE_BYTES = 1 << 32
-LARGEST_SCALE = 2.0**60
+# The square of a hidden value reaches 2**76 and a layer adds 2**113 at most, so that 1024 layers
+# stay finite: no model, however odd, makes an infinity or a NaN, which kernels would index with.
+LARGEST_SCALE = 2.0**14
 
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 
@@ -148,7 +150,14 @@ def read(folder: Path) -> Weights:
     except OSError as error:
         msg = f"{path} cannot be read ({error.strerror or error}); is this a model folder?"
         raise ModelError(msg) from error
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        SafetensorError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         msg = f"{path} is not a usable model ({error})"
         raise ModelError(msg) from error
     fingerprint = hashlib.sha256(blob).digest()

@@ -155,7 +155,7 @@ def metadata(folder: Path) -> dict[str, object]:
         about = json.loads(header["__metadata__"]["mbz"])
     except OSError as error:
         raise ModelError(f"{folder}: cannot read {WEIGHTS} ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{folder}: {WEIGHTS} is not a model of mbz") from error
     if not isinstance(about, dict):
         raise ModelError(f"{folder}: {WEIGHTS} is not a model of mbz")

@@ -214,44 +214,6 @@ def test_size_is_recorded_in_the_block_form_when_known():
         assert info.header.size == size
 
 
-# Golden archives
-
-# A change of these bytes is a change of the format: see docs/format.md, section 11.
-GOLDEN = {
-    "empty": (b"", "b56d6200100099e9d851d016"),
-    "stored": (b"mbz", "b56d62001003d1318578a51c6d627a"),
-    "lzma": (
-        bytes(1000),
-        "b56d620011e807135a0744794e07e003e7000b5d00006ffdffffa3b75a0d5e0000",
-    ),
-    "model": (
-        skewed(100),
-        (
-            "b56d62001e0011223344556677047374756264083e57d78239211d0420e47f8e839784d75503806f441b54b75c"
-            "3ec643e9fd19ae67b2dd8f53add9341f59adedce8ff1e6a8214288c413d1a588d8086995a2888a882d055bfa"
-        ),
-    ),
-    "blocks": (
-        skewed(100) + bytes(100) + random_bytes(5),
-        (
-            "b56d62000f0011223344556677047374756271030264083e57d782391462992b36b40420e47f8e839784d755"
-            "03806f441b54b75c3ec643e9fd19ae67b2dd8f53add9341f59adedce8ff1e6a8214288c413d1a588d8086995"
-            "a2888a882d055bfa026408002f502cc90311bb17a5880005a909f3ccb9c7afedcf0a457c769f4103cd01c375"
-            "d2d7fc6820d54556"
-        ),
-    ),
-}
-
-
-@pytest.mark.parametrize("name", GOLDEN)
-def test_golden_archives(name):
-    data, archive = GOLDEN[name]
-    assert unpack(bytes.fromhex(archive)) == data
-    if name != "lzma":  # another liblzma may find another, equally right payload
-        model_id = ModelId(fingerprint=FINGERPRINT, name="stub")
-        assert pack(data, block_size=100, model_id=model_id).hex() == archive
-
-
 # Mixing
 
 

@@ -19,6 +19,7 @@ from mbz.exact.torch_backend import Stack, TorchPredictor, pieces
 from mbz.exact.torch_cpu import CpuStack
 from mbz.exact.torch_matrix import FloatMatrix, Int8Matrix, sound
 from mbz.exact.torch_open import open_on
+from mbz.weights import LARGEST_SCALE
 
 LANES, LENGTH = 3, 100  # the longest ring of the test models is 2 * 6 patches of 4 bytes
 
@@ -192,3 +193,22 @@ def test_pieces_lie_in_one_block_or_are_whole_blocks(t, count, window):
         inside = at // window == (end - 1) // window
         assert inside or (at % window == 0 and size % window == 0)
     assert end == t + count
+
+
+@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("low", [0, -LARGEST_SCALE])
+def test_the_wildest_weights_make_no_infinities(model, stack, low):
+    """Bounds of values keep all sums finite, so that nothing is indexed with a NaN."""
+    rng = np.random.default_rng(0)
+    wild = {
+        name: rng.choice(
+            np.array([-127, 127] if t.dtype == np.int8 else [low, LARGEST_SCALE], t.dtype), t.shape
+        )
+        for name, t in model.tensors.items()
+    }
+    wild_model = replace(model, tensors=wild)
+    with np.errstate(over="raise", invalid="raise"):
+        expected = stepped(ReferencePredictor(model.config, wild), symbols(2, 30))
+    assert (expected.sum(-1, dtype=np.int64) == COUNT_SUM).all()
+    predictor = open_torch(wild_model, "cpu", FloatMatrix, stack)
+    assert np.array_equal(stepped(predictor, symbols(2, 30)), expected)
