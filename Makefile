@@ -8,7 +8,7 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
 DEMO ?= tests/samples/text.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow regress lint fmt type check build clean
+.PHONY: help setup demo test test-slow regress fuzz lint fmt type check build clean
 
 ## help: list the targets
 help:
@@ -45,6 +45,11 @@ test-slow: $(READY)
 regress: $(READY)
 	$(BIN)/python benchmarks/regress.py --out tests/regress/results.csv \
 		$(if $(PEERS),--peers $(PEERS)) $(CORPUS)
+
+## fuzz: damage ARCHIVES archives (20000) and MODELS model folders (2000), and look what comes out
+fuzz: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py \
+		$(if $(ARCHIVES),--archives $(ARCHIVES)) $(if $(MODELS),--models $(MODELS))
 
 ## lint: check style and formatting
 lint: $(READY)

@@ -1,0 +1,265 @@
+"""Damages archives and model folders in every way, and looks at what comes out (`make fuzz`).
+
+    python tests/fuzz.py [--archives 20000] [--models 2000] [--seed 0]
+
+An archive must give an `MbzError` or the right bytes, never others and never another exception;
+where the bytes are not those of the archive it was made from (half of two archives is an archive),
+the independent decoder must give the same ones. Salvage and random access may raise `MbzError`
+only. A model must be refused, or give counts that sum to what they should.
+"""
+
+import argparse
+import io
+import json
+import random
+import resource
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import independent_decoder
+import numpy as np
+import xxhash
+from conftest import NGRAMS, TINY, write_model
+from stub_predictor import StubPredictor
+
+from mbz import codec, salvage, versions, weights
+from mbz.archive_file import ArchiveReader
+from mbz.container import ModelId
+from mbz.errors import MbzError
+from mbz.exact import COUNT_SUM
+from mbz.exact.reference import ReferencePredictor
+from mbz.training import settings
+
+FINGERPRINT = bytes(range(8))
+MOST = 1 << 12  # content bytes, above any of the archives
+CONFIG = (
+    """name = "x"\n[train]\nsteps = 10\nbatch = 4\nmatrix_rate = 0.01\n[data]\npaths = ["."]\n"""
+)
+
+
+def find_stub(_fingerprint: bytes, _name: str | None = None) -> StubPredictor:
+    return StubPredictor()
+
+
+def sources() -> list[tuple[bytes, bytes]]:
+    """Archives of all kinds, small, with their content."""
+    chance = np.random.default_rng(0)
+    skewed = chance.geometric(0.2, 150).astype(np.uint8).tobytes()
+    contents = [b"", b"x", skewed, chance.bytes(100), b"ab" * 300, skewed + chance.bytes(40)]
+    found = []
+    for content in contents:
+        for named in (True, False):
+            for options in ({}, {"block_size": 60, "lanes": 3}, {"experts": "lean", "lanes": 2}):
+                dst = io.BytesIO()
+                model_id = ModelId(fingerprint=FINGERPRINT, name="stub")
+                chosen = (StubPredictor(), model_id) if named else (None, None)
+                codec.compress(io.BytesIO(content), dst, *chosen, **options)
+                found.append((dst.getvalue(), content))
+    return found
+
+
+def damage(data: bytes, chance: random.Random, other: bytes) -> bytes:
+    """One fault: bits, bytes, lengths, cuts, splices, or a header that lies and has its check."""
+    damaged = bytearray(data)
+    place = chance.randrange(len(damaged)) if damaged else 0
+    size = chance.choice([1, 1, 2, 3, 8, 20])
+    match chance.randrange(9):
+        case 0 | 1:
+            for _ in range(chance.choice([1, 1, 2, 5])):
+                damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
+        case 2:
+            damaged[place] = chance.choice([0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)])
+        case 3:
+            del damaged[place:]
+        case 4:
+            del damaged[place : place + size]
+        case 5:
+            damaged[place:place] = chance.randbytes(size)
+        case 6:
+            damaged[place:] = other[chance.randrange(len(other)) :]
+        case 7:
+            damaged += other[: chance.randrange(len(other) + 1)]
+        case 8:
+            return lie(data, chance)
+    return bytes(damaged)
+
+
+def lie(data: bytes, chance: random.Random) -> bytes:
+    """Changes a field of the first header, and gives it the check that fits."""
+    for size in range(5, min(60, len(data) - 1)):
+        if data[size : size + 2] == check16(data[:size]):
+            break
+    else:
+        return data[:-1]
+    header = bytearray(data[:size])
+    place = chance.randrange(3, size)
+    match chance.randrange(3):
+        case 0:
+            header[place] ^= 1 << chance.randrange(8)
+        case 1:
+            header[place] = chance.choice([0, 1, 0x7F, 0x80, 0xFF])
+        case 2:  # a long length
+            value = chance.choice([2**14, 2**21, 2**26, 2**26 + 1, 2**40, 2**62])
+            header[place : place + 1] = varint(value)
+    return bytes(header) + check16(header) + data[size + 2 :]
+
+
+def check16(header: bytes) -> bytes:
+    return (xxhash.xxh64_intdigest(bytes(header)) & 0xFFFF).to_bytes(2, "little")
+
+
+def varint(value: int) -> bytes:
+    groups = [value >> shift & 127 | 128 for shift in range(0, max(value.bit_length(), 1), 7)]
+    return bytes([*groups[:-1], groups[-1] & 127])
+
+
+def try_archive(archive: bytes, content: bytes, chance: random.Random) -> str:
+    """Restores, and says how it went; AssertionError or anything but MbzError is a finding."""
+    for look in (look_inside, save, read_anywhere):
+        with suppress(MbzError):
+            look(archive, chance)
+    dst = io.BytesIO()
+    try:
+        codec.decompress(io.BytesIO(archive), dst, find_stub, max_output=MOST)
+    except MbzError as error:
+        return type(error).__name__
+    if dst.getvalue() == content:
+        return "same content"
+    numbers = versions.FORMAT, versions.ARITHMETIC
+    assert independent_decoder.decode(archive, find_stub, numbers) == dst.getvalue()
+    return "other content"
+
+
+def look_inside(archive: bytes, _chance: random.Random) -> None:
+    codec.describe(io.BytesIO(archive))
+
+
+def save(archive: bytes, _chance: random.Random) -> None:
+    salvage.salvage(io.BytesIO(archive), io.BytesIO(), find_stub, max_output=MOST)
+
+
+def read_anywhere(archive: bytes, chance: random.Random) -> None:
+    start = chance.randrange(200)
+    if sum(one.raw_length for one in codec.describe(io.BytesIO(archive))) <= MOST:
+        codec.extract(io.BytesIO(archive), io.BytesIO(), find_stub, start, start + 10)
+        with io.BufferedReader(ArchiveReader(io.BytesIO(archive), find_stub)) as file:
+            file.seek(start)
+            file.read(10)
+
+
+def fuzz_archives(count: int, chance: random.Random) -> Counter[str]:
+    """Mutated archives, and how many ended how."""
+    archives = sources()
+    results: Counter[str] = Counter()
+    for number in range(count):
+        archive, content = chance.choice(archives)
+        damaged = damage(archive, chance, chance.choice(archives)[0])
+        if chance.random() < 0.2:
+            damaged = damage(damaged, chance, archive)
+        try:
+            results[try_archive(damaged, content, chance)] += 1
+        except BaseException:
+            print(f"number {number}: {damaged.hex()}")
+            raise
+    return results
+
+
+def damage_model(blob: bytes, chance: random.Random) -> bytes:
+    """Another weights file: damaged bytes, another header, or wild values."""
+    size = int.from_bytes(blob[:8], "little")
+    header, tensors = json.loads(blob[8 : 8 + size]), bytearray(blob[8 + size :])
+    match chance.randrange(6):
+        case 0:
+            return damage(blob, chance, blob)
+        case 1:
+            return damage(blob[: 8 + size], chance, blob) + bytes(tensors)
+        case 2:  # values
+            for _ in range(chance.choice([1, 50])):
+                place = chance.randrange(len(tensors) // 4) * 4
+                wild = chance.choice([np.inf, np.nan, -np.inf, 3e38, 1e-45, 16384, -1e5])
+                tensors[place : place + 4] = np.float32(wild).tobytes()
+        case 3:  # places and shapes
+            entry = header[chance.choice([name for name in header if name != "__metadata__"])]
+            key = chance.choice(["dtype", "shape", "data_offsets"])
+            entry[key] = chance.choice(["F32", "I8", "F64", [], [1], [-1], [2**62, 4], None, 7])
+        case 4:  # the configuration
+            meta = json.loads(header["__metadata__"]["mbz"])
+            table = chance.choice([meta, meta["config"], meta["config"]["global_stack"]])
+            value = chance.choice([0, -1, 1, 3, 10**9, 2.5, None, "x", [], {}, [3], True])
+            table[chance.choice(list(table))] = value
+            header["__metadata__"]["mbz"] = json.dumps(meta)
+        case 5:
+            deep = "[" * chance.choice([10, 10**5]) + chance.choice(["", "]"])
+            header["__metadata__"]["mbz"] = deep
+    packed = json.dumps(header).encode()
+    return len(packed).to_bytes(8, "little") + packed + bytes(tensors)
+
+
+def try_model(folder: Path) -> str:
+    """Reads a model, and if that is possible runs it."""
+    try:
+        model = weights.read(folder)
+    except MbzError as error:
+        return type(error).__name__
+    predictor = ReferencePredictor(model.config, model.tensors)
+    predictor.reset(2)
+    with np.errstate(over="raise", invalid="raise"):
+        counts = predictor.score(np.arange(12, dtype=np.uint8).reshape(2, 6))
+    assert (counts.sum(-1, dtype=np.int64) == COUNT_SUM).all()
+    assert counts.min() >= 0
+    return "runs"
+
+
+def try_settings(path: Path) -> str:
+    try:
+        table = settings.load(path)
+        settings.resolve(table, {}, on_cpu=True, shape_of=None)
+    except (ValueError, MbzError) as error:
+        return f"settings: {type(error).__name__}"
+    return "settings: read"
+
+
+def fuzz_models(count: int, chance: random.Random) -> Counter[str]:
+    """Mutated weights and settings, and how many ended how."""
+    results: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as name:
+        folders = [write_model(c, Path(name) / str(i)) for i, c in enumerate((TINY, NGRAMS))]
+        blobs = [(folder / weights.FILE_NAME).read_bytes() for folder in folders]
+        work = Path(name) / "work"
+        work.mkdir()
+        for number in range(count):
+            damaged = damage_model(chance.choice(blobs), chance)
+            (work / weights.FILE_NAME).write_bytes(damaged)
+            toml = damage(CONFIG.encode(), chance, CONFIG.encode())
+            (work / "config.toml").write_bytes(toml)
+            try:
+                results[try_model(work)] += 1
+                results[try_settings(work / "config.toml")] += 1
+            except BaseException:
+                print(f"model {number}, settings {toml!r}")
+                raise
+    return results
+
+
+def timed(what: str, run: Callable[[], Counter[str]]) -> None:
+    start = time.process_time()
+    results = run()
+    print(f"{what}: {time.process_time() - start:.0f} s of CPU time")
+    for result, count in results.most_common():
+        print(f"{count:8} {result}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--archives", type=int, default=20_000)
+    parser.add_argument("--models", type=int, default=2_000)
+    parser.add_argument("--seed", type=int, default=0)
+    wanted = parser.parse_args()
+    seeded = random.Random(wanted.seed)
+    timed(f"{wanted.archives} archives", lambda: fuzz_archives(wanted.archives, seeded))
+    timed(f"{wanted.models} models", lambda: fuzz_models(wanted.models, seeded))
+    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB")
