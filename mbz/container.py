@@ -5,13 +5,19 @@ Knows neither models nor the coder. Imports the standard library and xxhash only
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
-
-import xxhash
+from typing import TYPE_CHECKING, Final
 
 from mbz import versions
 from mbz.errors import BadMagic, Corrupt, Truncated, UnknownVersion
 from mbz.reader import Reader
+
+if TYPE_CHECKING:
+    import xxhash
+else:
+    try:
+        import xxhash
+    except ImportError:  # restoring by the reference decoder, where nothing is installed
+        from mbz import plain_xxhash as xxhash
 
 __all__ = [
     "FINGERPRINT_BYTES",
@@ -57,6 +63,8 @@ _KIND_BITS, _KIND_RESERVED = 0x03, 0x7C
 _EXPERT_BITS, _HAS_NETWORK, _HAS_ROWS, _HAS_LANES, _CODING_RESERVED = 0x07, 0x08, 0x10, 0x20, 0xC0
 _BLOCKS_FOLLOW = _END = 3
 _PLAIN_ROWS = 4, 1, 0  # stride, unit and phase where a coding says nothing of rows
+# Most bytes of a unit and units of a stride, by set of experts: pixels, sound. Memory goes by them.
+_MOST_ROWS = {4: (8, MAX_BLOCK), 5: (3, 16)}
 _CHECK16_BYTES = 2
 _COMPACT_CHECK_BYTES = 4
 _CHECK_BYTES = 8
@@ -327,6 +335,9 @@ def _read_coding(fields: "_Fields", raw_length: int) -> Coding:
         stride, unit, phase = fields.varint(), fields.varint(), fields.varint()
         possible = 1 <= unit <= stride <= MAX_BLOCK and phase < stride
         _require(possible, "a block has rows of no possible size")
+        most_unit, most_units = _MOST_ROWS.get(experts, (MAX_BLOCK, MAX_BLOCK))
+        few = unit <= most_unit and stride // unit <= most_units
+        _require(few, "a block has more channels than the format allows")
     lanes = fields.varint() if flags & _HAS_LANES else 1
     _require(1 <= lanes <= min(MAX_LANES, raw_length), "a block has too few or too many lanes")
     return Coding(

@@ -62,10 +62,12 @@ def sources() -> list[tuple[bytes, bytes]]:
     return found
 
 
-def damage(data: bytes, chance: random.Random, other: bytes) -> bytes:
+def damage(data: bytes, chance: random.Random, other: bytes) -> bytes:  # noqa: C901
     """One fault: bits, bytes, lengths, cuts, splices, or a header that lies and has its check."""
+    if not data:
+        return other
     damaged = bytearray(data)
-    place = chance.randrange(len(damaged)) if damaged else 0
+    place = chance.randrange(len(damaged))
     size = chance.choice([1, 1, 2, 3, 8, 20])
     match chance.randrange(9):
         case 0 | 1:

@@ -164,6 +164,9 @@ def rest(fields: Fields, kind: int, raw: int) -> tuple[dict[str, int] | None, in
             need(1 <= coding["stride"] <= MAX_BLOCK)
             need(1 <= coding["unit"] <= coding["stride"])
             need(coding["phase"] < coding["stride"])
+            need(coding["experts"] != 4 or coding["unit"] <= 8)
+            need(coding["experts"] != 5 or coding["unit"] <= 3)
+            need(coding["experts"] != 5 or coding["stride"] < 17 * coding["unit"])
         if bits & 32:
             coding["lanes"] = fields.varint()
         need(1 <= coding["lanes"] <= min(MAX_LANES, raw))

@@ -83,6 +83,14 @@ GOLDEN = [
         ),
         f"b56d62 {CODED:02x} 12 c801 14 ac02 03 00 09 990977ad",
     ),
+    (
+        Header(
+            model=None,
+            size=200,
+            only_block=block(Kind.CODED, 200, 9, network=False, experts=5, stride=48, unit=3),
+        ),
+        f"b56d62 {CODED:02x} 12 c801 15 30 03 00 09 990977ad",
+    ),
     (Header(model=None, size=None, only_block=None), f"b56d62 {CODED:02x} 03"),
     (
         Header(model=ModelId(fingerprint=FINGERPRINT), size=2**40, only_block=None),
@@ -172,6 +180,9 @@ FAULTY_HEADERS = {
     "no unit": (0x12, "05 11 04 00 00 01 990977ad"),
     "units above the stride": (0x12, "05 11 04 05 00 01 990977ad"),
     "phase of a whole row": (0x12, "05 11 04 01 04 01 990977ad"),
+    "pixels too wide": (0x12, "ff01 14 09 09 00 01 990977ad"),
+    "samples too wide": (0x12, "ff01 15 08 04 00 01 990977ad"),
+    "too many channels": (0x12, "ff01 15 22 02 00 01 990977ad"),
     "rows too long": (0x12, "05 11 81 80 80 20 01 00 01 990977ad"),
 }
 

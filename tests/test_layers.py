@@ -42,7 +42,9 @@ ALLOWED = {
     "config": {"errors"},
     "versions": set(),
     "reader": {"errors"},
-    "container": {"errors", "reader", "versions"},
+    "plain_xxhash": set(),
+    "container": {"errors", "plain_xxhash", "reader", "versions"},
+    "reference_decoder": {"config", "container", "errors", "exact", "mixing", "reader", "weights"},
     "coder": {"errors", "exact"},
     "payload": {"errors", "container", "coder", "exact", "mixing"},
     "decoding": {"errors", "container", "reader", "payload", "exact"},  # is given its models

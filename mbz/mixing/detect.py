@@ -14,6 +14,7 @@ __all__ = ["Settings", "settings_of"]
 
 _SAMPLE = 3 << 14  # bytes looked at, from the middle of the block
 _LEAST = 4096  # bytes that statistics need
+_MOST_CHANNELS = 16
 _LONGEST_ROW = 1 << 14
 _LEAST_ENTROPY = 3.0  # bits per byte of what is not records of much the same
 _LEAST_OF_PIXELS = 4.5
@@ -91,6 +92,8 @@ def _wave(block: bytes) -> Settings | None:
             coding, _, _, _, frame, bits = struct.unpack_from("<HHIIHH", block, at)
             width = bits // 8
             if coding not in {1, 0xFFFE} or bits not in {8, 16, 24} or frame % width:
+                return None
+            if frame > _MOST_CHANNELS * width:
                 return None
         if name == b"data":
             enough = 2 * min(size, len(block) - at) >= len(block)

@@ -242,6 +242,9 @@ def bad() -> Files:
         "Corrupt-lzma-short": bare() + lzma_block(TEXT * 5 + b"!", packed) + ended(b""),
         "Corrupt-lzma-bit": bare() + lzma_block(TEXT * 5, b"\x55" + packed[1:]) + ended(b""),
         "Corrupt-lzma-tail": bare() + lzma_block(TEXT * 5, packed + b"\0") + ended(b""),
+        "Corrupt-channels": wrapped(
+            b"ab" * 40, b"?", Coding(lanes=1, network=False, experts=5, stride=40, unit=2), None
+        ),
         "ModelMismatch-unknown": other_model(coded, head),
         "LimitExceeded-1000": pack(noise(1001)),
     }
