@@ -8,7 +8,7 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
 DEMO ?= tests/samples/text.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow regress fuzz lint fmt type check build clean
+.PHONY: help setup demo test test-slow regress fuzz portability lint fmt type check build clean
 
 ## help: list the targets
 help:
@@ -50,6 +50,12 @@ regress: $(READY)
 fuzz: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py \
 		$(if $(ARCHIVES),--archives $(ARCHIVES)) $(if $(MODELS),--models $(MODELS))
+
+## portability: restore the golden archives on emulated arm64 and s390x (root, debootstrap, qemu-user-static)
+PORTABLE := $(basename $(notdir $(wildcard tests/vectors/v*/good/*.mbz))) lean-1
+portability:
+	tests/portability.sh arm64 build/portability $(PORTABLE)
+	tests/portability.sh s390x build/portability $(PORTABLE)
 
 ## lint: check style and formatting
 lint: $(READY)
