@@ -25,8 +25,8 @@ def compress(data: Data, *, model: AnyModel = None, level: int = DEFAULT) -> byt
 
     Args:
         data: the content.
-        model: a model from `load_model`, a folder or a name; None for the default one. Level 0
-            uses one only if it is given here.
+        model: a model from `load_model`, a folder or a name; None for that of the level, which
+            level 0 has not.
         level: 0 (adaptive experts alone, fast) to 9 (smallest).
 
     Raises:
@@ -139,7 +139,7 @@ def score(data: Data, *, model: AnyModel = None, level: int | None = None) -> Sc
 
     Args:
         data: the bytes.
-        model: as for `compress`.
+        model: as for `compress`; without a level, None is the default model.
         level: 0 to 9 as an archive of that level would have it, in its blocks and lanes; None for
             the network alone, in one lane a block of 1 MiB.
 
@@ -151,8 +151,8 @@ def score(data: Data, *, model: AnyModel = None, level: int | None = None) -> Sc
     >>> mbz.score(bytes(1000), level=0).bits < 100
     True
     """
-    plan = Level(True, "", codec.DEFAULT_BLOCK) if level is None else _plan(level)
-    chosen = opened(model) if plan.network or model is not None else None
+    plan = Level(None, "", codec.DEFAULT_BLOCK) if level is None else _plan(level)
+    chosen = opened(model) if level is None else _model(model, plan)
     found = [np.zeros(0, np.float32)]
     for start in range(0, len(data), codec.DEFAULT_BLOCK):
         raw = bytes(data[start : start + codec.DEFAULT_BLOCK])
@@ -175,8 +175,14 @@ def _plan(level: int) -> Level:
     return LEVELS[level]
 
 
+def _model(model: AnyModel, plan: Level) -> Model | None:
+    """The model given, or else that of the level."""
+    wanted = plan.model if model is None else model
+    return None if wanted is None else opened(wanted)
+
+
 def _write(src: BinaryIO, dst: BinaryIO, model: AnyModel, plan: Level) -> None:
-    chosen = opened(model) if plan.network or model is not None else None
+    chosen = _model(model, plan)
     codec.compress(
         src,
         dst,
