@@ -1,8 +1,8 @@
 """The version numbers that files carry. Bytes under a released number never change meaning.
 
 To raise one: change it here, say in docs/format.md, section 11, what is new, and run
-`python tests/vectors/make.py` and `python tests/vectors/mixed.py`, which write the golden archives
-of a new version and refuse to change those of an old one.
+`python tests/vectors/make.py`, which writes the golden archives of the new version into a folder of
+their own and refuses to change those of a released one.
 """
 
 from typing import Final

@@ -131,7 +131,15 @@ def test_golden_block_headers(mark, fields):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\xb5", b"\xb5m", b"\xb5mb", b"\xb5mb\0", b"\xb5mb\0\x10\0"]
+    "data",
+    [
+        b"",
+        b"\xb5",
+        b"\xb5m",
+        b"\xb5mb",
+        b"\xb5mb" + bytes([PLAIN]),
+        b"\xb5mb" + bytes([PLAIN, 0x10, 0]),
+    ],
 )
 def test_a_short_header_is_truncated(data):
     with pytest.raises(Truncated):
