@@ -1,8 +1,10 @@
 """Makes start states of the mixing coder from sample files (docs/mixing.md, 9).
 
     python -m mbz.mixing.train_start OUT.safetensors PATH... [--sets lean rich] [--pieces N]
+    python -m mbz.mixing.train_start models/NAME/start.safetensors PATH... --model models/NAME
 
-Short pieces of the files are coded one after the other. Weights and adaptive chances go from piece
+The first makes those for blocks without a network, the second those that belong to a model. Short
+pieces of the files are coded one after the other. Weights and adaptive chances go from piece
 to piece, what is known of the bytes does not. Everything is drawn with a fixed seed.
 """
 
@@ -16,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from mbz import weights, zoo
+from mbz.exact import Predictor, open_predictor
 from mbz.mixing import SETS, Mixer
 from mbz.mixing.experts import names_of
 from mbz.mixing.memory import SELECTORS, Memory
@@ -44,7 +48,7 @@ def train(pieces: Sequence[Piece], use: str) -> Tensors:
         use: set of experts, one of `SETS`.
     """
     before: Memory | None = None
-    weights, final, num = np.zeros(1, np.int64), np.zeros(1, np.int64), 0
+    total, final, num = np.zeros(1, np.int64), np.zeros(1, np.int64), 0
     for n, (data, counts) in enumerate(pieces):
         mixer = Mixer(data.size, use=use, network=counts is not None, start=Start({}, {}))
         memory = mixer.memory
@@ -55,11 +59,11 @@ def train(pieces: Sequence[Piece], use: str) -> Tensors:
         mixer.score(data[:, None], None if counts is None else counts[:, None])
         before = memory
         if n >= len(pieces) // 3:  # the mean of all that came after the beginning
-            weights = weights + memory.weights
+            total = total + memory.weights
             final = final + memory.final_weights
             num += 1
     assert before is not None
-    rows, basis = compact(weights // num, (before.weights != first).any(1))
+    rows, basis = compact(total // num, (before.weights != first).any(1))
     tensors: Tensors = {
         f"{use}.rows": rows,
         f"{use}.basis": basis,
@@ -117,6 +121,15 @@ def pieces_of(paths: Iterable[Path], num: int) -> list[Piece]:
     return pieces
 
 
+def with_counts(pieces: Iterable[Piece], predictor: Predictor) -> list[Piece]:
+    """The same pieces with the counts of a network."""
+    found: list[Piece] = []
+    for data, _ in pieces:
+        predictor.reset(1)
+        found.append((data, predictor.score(data[None])[0].astype(np.uint32)))
+    return found
+
+
 def save(path: Path, tensors: Tensors, sets: Iterable[str]) -> None:
     """Writes a file of start states, for `mbz.mixing.start.read`."""
     save_file(tensors, path, {use: "\n".join(names_of(use)) for use in sets})
@@ -124,14 +137,19 @@ def save(path: Path, tensors: Tensors, sets: Iterable[str]) -> None:
 
 
 def main() -> None:
-    """Trains the sets asked for, without a network."""
+    """Trains the sets asked for, without a network or beside one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("paths", type=Path, nargs="+")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=("lean", "middle", "rich"))
     parser.add_argument("--pieces", type=int, default=900)
+    parser.add_argument("--model", help="the network's name or folder")
+    parser.add_argument("--device", default="auto", help="where it runs: auto, cpu or cuda")
     args = parser.parse_args()
     pieces = pieces_of(args.paths, args.pieces)
+    if args.model:
+        model = weights.read(zoo.find(args.model))
+        pieces = with_counts(pieces, open_predictor(model, args.device))
     tensors: Tensors = {}
     for use in args.sets:
         tensors |= train(pieces, use)
