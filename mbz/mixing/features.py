@@ -7,6 +7,7 @@ Features after `PUBLIC` are the observer's own notes.
 import numpy as np
 from numpy.typing import NDArray
 
+from mbz.mixing import machine
 from mbz.mixing.compiled import function
 
 # Bytes back: the last, the one before ...; ORDERn: hash of the last n; EXPECTED: what the longest
@@ -32,12 +33,28 @@ from mbz.mixing.compiled import function
     # Of pixels and samples: the byte by the mean guess, other guesses, how far off they may be,
     # which byte of its number this is.
     GUESS, GUESS_FINE, GUESS1, GUESS2, GUESS_NEAR, PLACE,
+    # The same field of the line before: its byte here, the next, how this field differs so far;
+    # hashes of the whole field so far and the field before. Likewise of cells of a table.
+    FIELD_TEXT, FIELD_LAST, LIKE, LIKE_NEXT, RELATION,
+    CELL, CELL_TEXT, CELL_LAST, CELL_LIKE, CELL_LIKE_NEXT, CELL_RELATION,
+    # How this line begins, and those before.
+    HEAD, HEAD1, HEAD2,
+    # Machine code: what the byte is part of, opcode and ModRM, the instruction so far, those
+    # before, the byte of an address that was called before.
+    PART, CODE, INSTRUCTION, CODE1, CODE2, CODE3, ADDRESS,
     PUBLIC,
-) = range(58)  # fmt: skip
+) = range(79)  # fmt: skip
 (LINE, LINE_BEFORE, DEPTH, DIGITS, FIELD_AT, LAST_KIND) = range(PUBLIC, PUBLIC + 6)
-STACK = PUBLIC + 6
+HEAD_DONE = PUBLIC + 6
+CELL_AT = PUBLIC + 7
+STACK = PUBLIC + 8
 STACK_SIZE = 16
-WIDTH = STACK + STACK_SIZE
+# Where the fields and cells of this line began, and those of the line before; 0 where they did not.
+MOST_FIELDS = 32
+FIELDS = STACK + STACK_SIZE
+CELLS = FIELDS + 2 * MOST_FIELDS
+MACHINE = CELLS + 2 * MOST_FIELDS
+WIDTH = MACHINE + machine.WIDTH
 
 MASK = 0xFFFFFFFF
 STEP = 0x2C1B3C6D  # odd, and below 2**31, so that a product with 32 bits fits in int64
@@ -71,12 +88,13 @@ def joined(h, value):
 
 
 @function
-def observe(row, past, lane_start, position, after1, after2, stride, unit):
+def observe(row, past, lane_start, position, after1, after2, targets, stride, unit, fully):
     """Renews a lane's row after the byte at `position`; all positions count in the block.
 
     past: the block's bytes, known in this lane from `lane_start` to `position`. after1 (256,) and
-    after2 (65536,): what followed, shared by all lanes. stride, unit: bytes of a row and of a
-    sample or pixel.
+    after2 (65536,): what followed, targets: see `machine.follow`, shared by all lanes. stride,
+    unit: bytes of a row and of a sample or pixel. fully: else fields above and machine code are
+    left out.
     """
     byte = np.int64(past[position])
     before = row[C1]
@@ -98,6 +116,9 @@ def observe(row, past, lane_start, position, after1, after2, stride, unit):
     _observe_words(row, byte, kind)
     _observe_lines(row, past, lane_start, position, byte, kind)
     _observe_nesting(row, byte, kind)
+    if fully:
+        _observe_fields(row, past, position, byte)
+        _observe_machine(row, position, byte, targets)
     _observe_rows(row, past, lane_start, position, stride, unit)
 
 
@@ -155,6 +176,68 @@ def _observe_lines(row, past, lane_start, position, byte, kind):
             row[ABOVE_NEXT] = np.int64(past[above + 1])
         if above > lane_start:
             row[ABOVE_BEFORE] = np.int64(past[above - 1])
+
+
+@function
+def _observe_fields(row, past, position, byte):
+    ends = byte in (44, 9, 59, 124, 32, 58, 61, 34, 62, 60)
+    _align(row, past, position, byte, ends, FIELDS, FIELD, FIELD_AT, FIELD_TEXT)
+    ends = byte in (44, 9, 59, 124)
+    if byte == 10:
+        row[CELL], row[CELL_AT] = 0, 0
+    elif ends:
+        row[CELL] += 1
+        row[CELL_AT] = 0
+    else:
+        row[CELL_AT] += 1
+    _align(row, past, position, byte, ends, CELLS, CELL, CELL_AT, CELL_TEXT)
+    if byte == 10:
+        row[HEAD2], row[HEAD1], row[HEAD], row[HEAD_DONE] = row[HEAD1], row[HEAD], 0, 0
+    elif row[HEAD_DONE] == 0 and (byte != 32 or row[HEAD]):
+        row[HEAD] = joined(row[HEAD], byte)
+        row[HEAD_DONE] = 1 if byte in (32, 58, 61, 62, 44) else 0
+
+
+@function
+def _align(row, past, position, byte, ends, starts, number, offset, text):
+    """Features from `text` on, of the field (or cell) of this number in the line before."""
+    like = text + 2
+    if byte == 10:
+        for k in range(MOST_FIELDS):
+            row[starts + MOST_FIELDS + k] = row[starts + k]
+            row[starts + k] = 0
+    elif not ends:
+        row[text] = joined(row[text], byte + 1)
+        if row[like + 2] & 7 == 0 and byte != row[like]:
+            change = byte - row[like]
+            relation = 1 if change == 1 else 2 if change == -1 else 3 if change > 0 else 4
+            row[like + 2] |= relation
+    if byte == 10 or ends:
+        row[text + 1], row[text] = row[text], byte
+        row[like + 2] = row[like + 2] << 3 & 0x1FF
+        if row[number] < MOST_FIELDS:
+            row[starts + row[number]] = position + 1
+    row[like], row[like + 1] = 0, 0
+    k = row[number]
+    if k < MOST_FIELDS and row[starts + MOST_FIELDS + k]:
+        at = row[starts + MOST_FIELDS + k] + row[offset]
+        last = row[LINE] - 1
+        if k + 1 < MOST_FIELDS and row[starts + MOST_FIELDS + k + 1]:
+            last = row[starts + MOST_FIELDS + k + 1] - 1
+        row[like] = np.int64(past[min(at, last)])
+        row[like + 1] = np.int64(past[min(at + 1, last)])
+
+
+@function
+def _observe_machine(row, position, byte, targets):
+    s = row[MACHINE:]
+    machine.follow(s, byte, position, targets)
+    row[PART] = s[machine.PART] << 3 | min(s[machine.LEFT], 7)
+    row[CODE] = s[machine.OPCODE] << 8 | s[machine.MODRM]
+    row[CODE1], row[CODE2], row[CODE3] = s[machine.LAST], s[machine.LAST2], s[machine.LAST3]
+    begins = s[machine.PART] == machine.START and s[machine.WIDE] == 0
+    row[INSTRUCTION] = 0 if begins else joined(row[INSTRUCTION], byte + 1)
+    row[ADDRESS] = machine.expected(s, position + 1, targets)
 
 
 @function

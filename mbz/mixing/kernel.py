@@ -29,12 +29,13 @@ from mbz.mixing.samples import (
 )
 
 NUM_SETS = len(SELECTORS)
-NUM_FINAL = len(FINAL_SELECTORS)
+FINAL_OFFSETS = tuple(sum(FINAL_SELECTORS[:n]) for n in range(len(FINAL_SELECTORS)))
 OFFSETS = tuple(sum(SELECTORS[:n]) for n in range(NUM_SETS))
-NETWORK, STRIDE, RATE, INPUTS, UNIT = range(5)
+NETWORK, STRIDE, INPUTS, UNIT, FULLY = range(5)
 RUN_LIMIT, STATE_LIMIT, SLOT_LIMIT = 255, 255, 400
 COUNT_LIMIT = 60
 FINAL_RATE = 8
+RATE, RATE_AT_FIRST, RATE_BYTES = 90, 200, 4096  # of the first layer; the extra halves by then
 
 
 @function
@@ -206,13 +207,17 @@ def _select(m, lane, bit, partial, seen, expected, sure):
     chosen[1] = OFFSETS[1] + (min(length, 15) << 4 | share)
     chosen[2] = OFFSETS[2] + (row[f.C1] << 3 | bit)
     m.final_chosen[lane, 0] = partial
-    m.final_chosen[lane, 1] = 256 + (min(length, 15) << 4 | sure << 1 | best)
+    m.final_chosen[lane, 1] = FINAL_OFFSETS[1] + (min(length, 15) << 4 | sure << 1 | best)
+    m.final_chosen[lane, 2] = FINAL_OFFSETS[2] + row[f.C1]
+    m.final_chosen[lane, 3] = FINAL_OFFSETS[3] + (bit << 6 | tier << 3 | sure)
     if chosen.size == 3:
         return
     chosen[3] = OFFSETS[3] + (row[f.C2] << 3 | tier)
     chosen[4] = OFFSETS[4] + (bit << 6 | tier << 3 | sure)
     chosen[5] = OFFSETS[5] + (bit << 9 | (row[f.KINDS] & 511))
     chosen[6] = OFFSETS[6] + (min(length, 1) << 9 | (expected & 1) << 8 | (row[f.EXPECTED] & 255))
+    if chosen.size > 8:
+        chosen[8] = OFFSETS[8] + (row[f.PART] << 3 | bit)
     if m.numbers.plans.size == 0:
         chosen[7] = OFFSETS[7] + (min(row[f.FIELD_AT], 7) << 6 | min(row[f.FIELD], 7) << 3 | bit)
     else:  # how far off guesses may be, and where the mean of them is
@@ -235,7 +240,7 @@ def _mix(m, lane, bit, partial, expected):
         st = min(max(np.int64(total) >> 8, -2880), 2880)
         m.outputs[lane, s, 0] = squashed(m, st)
         m.outputs[lane, s, 1] = st
-    for s in range(NUM_FINAL):
+    for s in range(m.final_outputs.shape[1]):
         total64 = np.int64(0)
         w = m.final_weights[m.final_chosen[lane, s]]
         for k in range(m.chosen.shape[1]):
@@ -243,7 +248,7 @@ def _mix(m, lane, bit, partial, expected):
         st = min(max(total64 >> 16, -2880), 2880)
         m.final_outputs[lane, s] = squashed(m, st)
         final += st
-    final = final >> 1
+    final = final // m.final_outputs.shape[1]
     row = m.rows[lane]
     base = np.int64(squashed(m, final))
     a = m.refined_at[lane]
@@ -266,7 +271,7 @@ def update(m, t, bit, lanes, bits):
     """Learns the bits (lanes,) int64 that came in each lane; after the last, the bytes."""
     for lane in range(lanes):
         y = np.int64(bits[lane])
-        _learn_weights(m, lane, y)
+        _learn_weights(m, lane, t, y)
         _learn_experts(m, lane, bit, m.partial[lane], y)
         learn_matches(m, lane, y)
         if m.numbers.plans.size:
@@ -285,8 +290,10 @@ def update(m, t, bit, lanes, bits):
                 end_number(m, lane, partial & 255)
             f.observe(
                 m.rows[lane], m.past, m.starts[lane], position, m.after1, m.after2,
+                m.targets,
                 m.options[STRIDE],
                 m.options[UNIT],
+                m.options[FULLY],
             )  # fmt: skip
     if bit == 7:
         for lane in range(lanes):
@@ -294,16 +301,17 @@ def update(m, t, bit, lanes, bits):
 
 
 @function
-def _learn_weights(m, lane, y):
+def _learn_weights(m, lane, t, y):
     x = m.inputs[lane]
     target = y << 16
-    for s in range(NUM_FINAL):
+    for s in range(m.final_outputs.shape[1]):
         error = (target - np.int64(m.final_outputs[lane, s])) * FINAL_RATE
         w = m.final_weights[m.final_chosen[lane, s]]
         for k in range(m.chosen.shape[1]):
             step = (np.int64(m.outputs[lane, k, 1]) * error + (1 << 19)) >> 20
             w[k] = min(max(np.int64(w[k]) + step, -(1 << 19)), 1 << 19)
-    rate = m.options[RATE]
+    done = t * (m.starts.size - 1)
+    rate = RATE + RATE_AT_FIRST * RATE_BYTES // (RATE_BYTES + done)
     for s in range(m.chosen.shape[1]):
         error = np.int32(((target - np.int64(m.outputs[lane, s, 0])) * rate) >> 8)
         w = m.weights[m.chosen[lane, s]]

@@ -7,7 +7,7 @@ from mbz.mixing.compiled import function
 from mbz.mixing.learn import adapted, chance, logit
 from mbz.mixing.memory import MATCH_INPUTS
 
-POSITION, LANE, LENGTH, MISSES, KEY = range(5)
+POSITION, LANE, LENGTH, MISSES, KEY, BYTE_KEY = range(6)
 MOST = 65535
 VERIFIED = 48  # bytes compared before a match is believed
 GIVE_UP = 8
@@ -90,7 +90,7 @@ def match_inputs(m, lane, bit, partial, x, at):
     expected = 0
     for k in range(m.matches.shape[1]):
         match = m.matches[lane, k]
-        x[at], x[at + 1] = 0, 0
+        x[at], x[at + 1], x[at + 2] = 0, 0, 0
         match[KEY] = -1
         if match[POSITION]:
             byte = np.int64(m.past[match[POSITION]]) | 256
@@ -102,6 +102,10 @@ def match_inputs(m, lane, bit, partial, x, at):
                 x[at] = st if y else -st
                 x[at + 1] = (p - 32768 if y else 32768 - p) >> 4
                 match[KEY] = key << 1 | y
+                key = class_of(match[LENGTH]) << 11 | bit << 8 | (byte & 255)
+                match[BYTE_KEY] = key
+                st = logit(m, chance(m.match_byte_chance[k, key]))
+                x[at + 2] = st if y else -st
                 if expected == 0:
                     expected = (class_of(match[LENGTH]) + 1) << 1 | y
         at += MATCH_INPUTS
@@ -116,6 +120,9 @@ def learn_matches(m, lane, y):
         if key >= 0:
             hit = 1 if (key & 1) == y else 0
             m.match_chance[k, key >> 1] = adapted(m, m.match_chance[k, key >> 1], hit, 255)
+            key = m.matches[lane, k, BYTE_KEY]
+            value = m.match_byte_chance[k, key]
+            m.match_byte_chance[k, key] = adapted(m, value, hit, 255)
 
 
 @function

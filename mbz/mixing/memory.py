@@ -20,16 +20,19 @@ MATCH_BYTES = (24, 12, 6, 4)
 LEAN_MATCH_BYTES = (12, 5)
 
 EXPERT_INPUTS = 4  # the lean set lacks the last one
-MATCH_INPUTS = 2
+MATCH_INPUTS = 3
 NETWORK_INPUTS = 3
 
-SELECTORS = (256 * 4, 16 * 16, 256 * 8, 256 * 8, 8 * 64, 8 * 512, 256 * 4, 64 * 8)
+SELECTORS = (256 * 4, 16 * 16, 256 * 8, 256 * 8, 8 * 64, 8 * 512, 256 * 4, 64 * 8, 64 * 8)
 """Weight rows of each weight set of the first layer; `_select` in kernel.py says what of."""
 
-LEAN_SETS = 3  # the lean coder has the first ones only
+LEAN_SETS, PLAIN_SETS = 3, 8
+"""The lean coder has the first ones only, and all but the rich one lack that of machine code."""
 
-FINAL_SELECTORS = (256, 16 * 16)
+FINAL_SELECTORS = (256, 16 * 16, 256, 8 * 64)
 """Weight rows of each weight set of the second layer."""
+
+LEAN_FINALS = 2
 
 BUCKETS = 46  # of a logit, in calibrations: every 128th from -LIMIT on
 COUNTS = 64  # of a slot
@@ -54,6 +57,7 @@ class Memory(NamedTuple):
     rows: _I64  # (L, F) features
     after1: _I64  # (256,) bytes seen after a byte
     after2: _I64  # (65536,) and after two
+    targets: _I64  # (256 + 65536,) addresses that were called, by last byte and last two
     slots: NDArray[np.uint32]  # (buckets * 16,)
     hashes: _I64  # (L, E)
     at: _I64  # (L, E) bucket in use, by its first slot
@@ -65,8 +69,9 @@ class Memory(NamedTuple):
     runs: _I64  # (L, E, 3) first bucket of the byte and its head; entry of run_chance in use
     match_heads: _I32  # (M, 2**bits) position after the last bytes of that hash, 0 for none
     match_chance: _I32  # (M, 1024) adaptive
+    match_byte_chance: _I32  # (M, 16 * 8 * 256) adaptive
     match_bytes: _I64  # (M,)
-    matches: _I64  # (L, M, 5): position, its lane, length, hits and misses, entry in use
+    matches: _I64  # (L, M, 6): position, its lane, length, misses, two entries in use
     counts: NDArray[np.uint32]  # (L, 257) running sums of the network's counts of the next byte
     network: _I64  # (L, 4): likeliest byte, its share in 1/16, entry of network_chance in use
     network_chance: _I32  # (8 * 256 * BUCKETS,) adaptive
@@ -76,7 +81,7 @@ class Memory(NamedTuple):
     outputs: _I32  # (L, S, 2) probability and logit
     final_weights: _I32  # (rows of FINAL_SELECTORS, 16)
     final_chosen: _I64  # (L, 4)
-    final_outputs: _I32  # (L, 2)
+    final_outputs: _I32  # (L, number of final sets)
     ramp: _I32  # (REFINED,) probabilities that the last calibrations give at first
     refined: NDArray[np.uint16]  # (4, 65536 * REFINED) differences to them, modulo 65536
     refined_at: _I64  # (L, 4)
@@ -84,7 +89,7 @@ class Memory(NamedTuple):
     numbers: Numbers
 
 
-OPTIONS = ("network", "stride", "rate", "inputs", "unit")
+OPTIONS = ("network", "stride", "inputs", "unit", "fully")
 
 
 def open_memory(
@@ -118,14 +123,16 @@ def open_memory(
     num_inputs = experts * inputs + models * MATCH_INPUTS + NETWORK_INPUTS * network + 1
     num_inputs += number_inputs
     width = -(-num_inputs // 16) * 16
-    sets = LEAN_SETS if use == "lean" else len(SELECTORS)
+    sets = {"lean": LEAN_SETS, "rich": len(SELECTORS)}.get(use, PLAIN_SETS)
+    finals = LEAN_FINALS if use == "lean" else len(FINAL_SELECTORS)
     slot_bits = slot_bits or min(max((size * experts).bit_length(), 12), 22)
     rows = np.zeros((lanes, f.WIDTH), np.int64)
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     rows[:, f.LINE] = rows[:, f.LINE_BEFORE] = starts[:-1]
     ramp = tables.squash_table()[::128]
-    options: dict[str, Any] = {"network": network, "stride": stride, "rate": 140, "inputs": inputs}
+    options: dict[str, Any] = {"network": network, "stride": stride, "inputs": inputs}
     options["unit"] = unit
+    options["fully"] = use in {"middle", "rich"}
 
     def full(shape: tuple[int, ...], value: int) -> _I32:
         return np.full(shape, value, np.int32)
@@ -144,6 +151,7 @@ def open_memory(
         rows=rows,
         after1=np.zeros(256, np.int64),
         after2=np.zeros(65536, np.int64),
+        targets=np.zeros(256 + 65536, np.int64),
         slots=np.zeros(16 << slot_bits, np.uint32),
         hashes=np.zeros((lanes, experts), np.int64),
         at=np.zeros((lanes, experts), np.int64),
@@ -155,8 +163,9 @@ def open_memory(
         runs=np.zeros((lanes, experts, 3), np.int64),
         match_heads=np.zeros((models, 1 << min(max(size.bit_length(), 10), 20)), np.int32),
         match_chance=_adaptive(full((models, 1024), 49152)),
+        match_byte_chance=_adaptive(full((models, 16 * 8 * 256), 49152)),
         match_bytes=np.array(match_bytes, np.int64),
-        matches=np.zeros((lanes, models, 5), np.int64),
+        matches=np.zeros((lanes, models, 6), np.int64),
         counts=np.zeros((lanes, 257), np.uint32),
         network=np.zeros((lanes, 4), np.int64),
         network_chance=_adaptive(np.tile(ramp, 8 * 256)),
@@ -171,7 +180,7 @@ def open_memory(
         outputs=np.zeros((lanes, sets, 2), np.int32),
         final_weights=full((sum(FINAL_SELECTORS), 16), 65536 // sets),
         final_chosen=np.zeros((lanes, 4), np.int64),
-        final_outputs=np.zeros((lanes, 2), np.int32),
+        final_outputs=np.zeros((lanes, finals), np.int32),
         ramp=tables.squash_table()[_refined_logits() + tables.LIMIT],
         refined=np.zeros((4, 65536 * REFINED), np.uint16),
         refined_at=np.zeros((lanes, 4), np.int64),

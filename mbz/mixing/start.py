@@ -24,6 +24,7 @@ from mbz.mixing.memory import SELECTORS, Memory
 CHANCES: Final = ("state_chance", "slot_chance", "run_chance", "match_chance", "network_chance")
 """Tables of adaptive chances; the first three by expert."""
 
+FILE_NAME: Final = "start.safetensors"
 PER_EXPERT: Final = 3
 UNKNOWN: Final = -128  # in a table: as if there were no file
 LOGIT_STEP: Final = 24
@@ -69,6 +70,16 @@ def shipped() -> Start:
         return read(path)
 
 
+def of_model(folder: Path) -> Start:
+    """The start states for blocks beside the network in this folder: its own, or those shipped.
+
+    Raises:
+        MbzError: the folder's file of start states cannot be read.
+    """
+    path = folder / FILE_NAME
+    return read(path) if path.exists() else shipped()
+
+
 def begin_with(start: Start, memory: Memory, use: str) -> None:
     """Writes the start states of a set into a memory that has seen nothing, if there are any."""
     if use not in start.experts:
@@ -105,7 +116,7 @@ def _begin_some_weights(
     weights: NDArray[np.int32], memory: Memory, pairs: list[tuple[int, int]], old: int, new: int
 ) -> None:
     """Copies the weights of the experts that the file knows, and those after all experts."""
-    inputs = int(memory.options[3])
+    inputs = int(memory.options[2])
     for j in range(inputs):
         for e, at in pairs:
             memory.weights[:, j * new + e] = weights[:, j * old + at]

@@ -15,6 +15,7 @@ CASES = (
     ("repeats", 5, True, {"use": "pixels", "stride": 7, "unit": 3}),
     ("text", 1, False, {"use": "middle"}),
     ("picture", 2, True, {"use": "pixels", "stride": 10, "unit": 3, "phase": 4}),
+    ("machine", 2, True, {"use": "rich"}),
     ("sound", 1, False, {"use": "sound", "stride": 4, "unit": 2, "phase": 1}),
     ("loud", 2, False, {"use": "sound", "stride": 3, "unit": 3}),
 )
@@ -35,6 +36,13 @@ def block(name):
         .view(np.uint8)
         .ravel(),
         "loud": rng.integers(0, 2, 260, dtype=np.uint8) * 255,
+        # je, a line, mov rax, call twice: the second is of the same address
+        "machine": np.frombuffer(
+            bytes.fromhex("0f8400010000")
+            + b"1,a b,50\n2,a c,5"
+            + bytes.fromhex("488b0510000000e8f0120000c583e801e8e7120000c5f877"),
+            np.uint8,
+        ),
         "text": np.frombuffer(b"{'a': [10, 11]}\n<b>An x</b>\n{'a': [10, 12]}\n<b>As", np.uint8),
     }
     return made[name]
