@@ -39,30 +39,26 @@ def main(folders: list[str]) -> None:
     """Prints which carriers are sound, which one was chosen, and digests by model and backend."""
     import torch
 
-    from mbz.exact.paced_threads import PacedThreads
-    from mbz.exact.torch_backend import Stack, TorchPredictor
-    from mbz.exact.torch_cpu import CpuStack
-    from mbz.exact.torch_matrix import FloatMatrix, Int8Matrix, sound
+    from mbz.exact.torch_backend import TorchPredictor
+    from mbz.exact.torch_matrix import FloatMatrix, Int8Matrix, choose, sound
 
     cpu = torch.device("cpu")
     carriers = [matrix for matrix in (FloatMatrix, Int8Matrix) if sound(matrix, cpu)]
-    chosen, found = set(), {}
+    chosen = choose(cpu)
+    found = {}
     for folder, threads in itertools.product(folders, (1, 2)):
         model = weights.read(Path(folder))
-        opened = open_predictor(model, "cpu", threads)
-        assert isinstance(opened, PacedThreads)
-        chosen.add(opened.predictor.a.matrix.__name__)
         results = found.setdefault(model.name, {})
-        results[f"open_predictor, {threads} threads"] = digests(opened)
-        opened.set_threads(threads)
-        for matrix, stack in itertools.product(carriers, (Stack, CpuStack)):
-            predictor = TorchPredictor(model.config, model.tensors, cpu, matrix, stack)
-            name = f"{stack.__name__}, {matrix.__name__}, {threads} threads"
-            results[name] = digests(predictor)
+        results[f"open_predictor, {threads} threads"] = digests(
+            open_predictor(model, "cpu", threads)
+        )
         if threads == 1:
+            for matrix in carriers:
+                predictor = TorchPredictor(model.config, model.tensors, cpu, matrix)
+                results[matrix.__name__] = digests(predictor)
             results["reference"] = digests(ReferencePredictor(model.config, model.tensors))
     names = [matrix.__name__ for matrix in carriers]
-    print(json.dumps({"sound": names, "chosen": sorted(chosen), "digests": found}))  # noqa: T201
+    print(json.dumps({"sound": names, "chosen": [chosen.__name__], "digests": found}))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ HEAVY = {
 BACKENDS = {
     "torch": ["mbz/exact/torch_*.py"],
     "numba": [
-        "mbz/exact/kernels.py",
-        "mbz/exact/torch_open.py",
+        "mbz/exact/compiled.py",
+        "mbz/exact/vectors.py",
         "mbz/mixing/compiled.py",
     ],
     "constriction": [],

@@ -10,8 +10,7 @@ from vectors.model_vectors import vectors
 from mbz import weights
 from mbz.exact import open_predictor
 from mbz.exact.reference import ReferencePredictor
-from mbz.exact.torch_backend import Stack, TorchPredictor
-from mbz.exact.torch_cpu import CpuStack
+from mbz.exact.torch_backend import TorchPredictor
 from mbz.exact.torch_matrix import FloatMatrix, Int8Matrix, sound
 
 FOLDERS = sorted(path.parent for path in Path(__file__).parents[1].glob("models/*/vectors.json"))
@@ -32,9 +31,8 @@ def test_golden_vectors(folder):
     cpu = torch.device("cpu")
     for matrix in (FloatMatrix, Int8Matrix):
         if sound(matrix, cpu):
-            for stack in (Stack, CpuStack):
-                predictor = TorchPredictor(model.config, model.tensors, cpu, matrix, stack)
-                assert vectors(predictor) == golden
+            predictor = TorchPredictor(model.config, model.tensors, cpu, matrix)
+            assert vectors(predictor) == golden
 
 
 def test_size_and_card(folder):

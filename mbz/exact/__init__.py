@@ -4,7 +4,9 @@ A `Predictor` is what the coder sees of a model. `open_predictor` picks the fast
 self-test passes; `reference.py` is the definition that every backend must equal bit for bit.
 """
 
+import ctypes
 import logging
+import sys
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -49,7 +51,7 @@ def open_predictor(weights: Weights, device: str = "auto", threads: int | None =
     Args:
         weights: the model.
         device: "cuda", "cpu", or "auto" for CUDA where there is one.
-        threads: CPU threads of torch in this process; None leaves them as they are.
+        threads: most CPU threads; None means one for each core that this process may use.
 
     Raises:
         ValueError: no such device here.
@@ -57,6 +59,9 @@ def open_predictor(weights: Weights, device: str = "auto", threads: int | None =
     """
     from mbz.exact.selftest import digest  # noqa: PLC0415  (it imports this module)
 
+    if device not in ("auto", "cpu", "cuda"):
+        msg = f"device must be auto, cpu or cuda, not {device}"
+        raise ValueError(msg)
     for predictor in _candidates(weights, device, threads):
         if digest(predictor) == weights.golden:
             log.debug("predictor: %s", type(predictor).__name__)
@@ -67,18 +72,42 @@ def open_predictor(weights: Weights, device: str = "auto", threads: int | None =
 
 
 def _candidates(weights: Weights, device: str, threads: int | None) -> Iterator[Predictor]:
-    """Predictors from the fastest to the reference, which needs no torch."""
+    """Predictors from the fastest to the reference, which needs numpy alone."""
     from mbz.exact.reference import ReferencePredictor  # noqa: PLC0415
 
+    if device == "cuda" or (device == "auto" and _has_driver()):
+        predictor = _open_in_torch(weights, device)
+        if predictor is not None:
+            yield predictor
+    try:
+        from mbz.exact.compiled_backend import CompiledPredictor  # noqa: PLC0415
+    except ImportError as error:
+        log.info("going on without compiled kernels, slower (%s)", error)
+        predictor = _open_in_torch(weights, "cpu")
+        if predictor is not None:
+            yield predictor
+    else:
+        yield CompiledPredictor(weights.config, weights.tensors, threads)
+    yield ReferencePredictor(weights.config, weights.tensors)
+
+
+def _open_in_torch(weights: Weights, device: str) -> Predictor | None:
+    """The predictor of torch; None without torch, or where "auto" finds no CUDA device."""
     try:
         from mbz.exact.torch_open import open_on  # noqa: PLC0415
     except ImportError as error:
-        log.info("restoring without torch, slowly (%s)", error)
+        log.info("going on without torch (%s)", error)
         if device == "cuda":
             msg = "device cuda needs torch, which is not installed"
             raise ValueError(msg) from error
-    else:
-        predictor = open_on(weights.config, weights.tensors, device, threads)
-        if predictor is not None:
-            yield predictor
-    yield ReferencePredictor(weights.config, weights.tensors)
+        return None
+    return open_on(weights.config, weights.tensors, device)
+
+
+def _has_driver() -> bool:
+    """Whether there may be a CUDA device, found out without torch, whose import takes seconds."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True

@@ -1,178 +1,426 @@
-"""Fused kernels of the exact network for the CPU, compiled by numba.
+"""The exact network in kernels that numba compiles: any number of positions of some lanes.
 
-numba neither fuses `a * b + c` nor replaces divisions unless asked to (fastmath is off), and all
-floats here are float32, so each operation rounds once, as docs/exact.md says. Products of int32
-are cast back at once: numba would go on in int64, which costs four times the time.
+Every operation on floats here is of float32 and rounds once, as docs/exact.md says; section numbers
+are in the docstrings. Products of int32 are cast back at once: numba would go on in int64, which
+costs four times the time.
 
-Shapes: B lanes, S positions, M = B * S rows in that order, D width, A = (H + 2G) * E, F hidden
-width, H query heads, G key heads, R = H / G, E head width.
+Shapes: B lanes, S positions, M = B * S rows in that order, D width, H query heads, G key heads,
+R = H / G, E head width, P patch. Last axes of int8 arrays are padded (`vectors.PAD`).
 """
 
-import numba
 import numpy as np
-from numba import prange
 
 from mbz.exact import fixed
+from mbz.exact.compiled import function, part
+from mbz.exact.vectors import bits, dots_1, dots_2, unbits, weigh_1, weigh_2
 
 ROOT_SHIFT = 23 - fixed.ROOT_BITS
 ROOT_BASE = 127 << fixed.ROOT_BITS
 SMALLEST, STEP = fixed.SMALLEST, fixed.STEP
 FULL = np.float32(127)
 ATTENTION_SUM = np.float32(fixed.ATTENTION_SUM)
+COUNT_SUM = fixed.COUNT_SUM
+NGRAM_STEP = np.float32(1 / fixed.NGRAM_STEPS)
+HASH_STEP, HASH_MIX, HASH_LOW = fixed.HASH_STEP, fixed.HASH_MIX, (1 << 32) - 1
 ZERO = np.float32(0)
-
-inline = numba.njit(inline="always")
-# The cache goes beside this file, or to the user's cache folder where that cannot be written.
-kernel = numba.njit(cache=True, parallel=True, error_model="numpy")
+PATCH, ENCODER, EMBED, DENSE = range(4)
 
 
-@inline
-def _quantise(x, q):
-    """2.1 and 2.2: integers of the row x into q; its largest magnitude and sum of squares."""
+@part
+def _quantise(x, size, q):
+    """2.1 and 2.2: integers of x[:size] into q; its largest magnitude and sum of squares."""
     # Magnitudes compare as their bits do, and a maximum of integers becomes vector code.
-    bits = x.view(np.int32)
     top = np.int32(0)
-    for i in range(x.size):
-        top = max(top, np.int32(bits[i] & np.int32(0x7FFFFFFF)))
-    bits = np.empty(1, np.int32)
-    bits[0] = top
-    largest = max(bits.view(np.float32)[0], SMALLEST)
+    for i in range(size):
+        top = max(top, np.int32(bits(x[i]) & np.int32(0x7FFFFFFF)))
+    largest = max(unbits(top), SMALLEST)
     inverse = FULL / largest
     total = np.int32(0)
-    for i in range(x.size):
+    for i in range(size):
         n = np.int32(np.rint(x[i] * inverse))
         q[i] = n
         total = np.int32(total + np.int32(n * n))
     return largest, np.float32(max(total, np.int32(1)))
 
 
-@inline
-def _root(squares, table, bits):
-    """2.3, with a one-element buffer to see the bits of a float32."""
-    bits[0] = squares
-    return table[(bits.view(np.int32)[0] >> ROOT_SHIFT) - ROOT_BASE]
+@part
+def _root(squares, table):
+    """2.3."""
+    return table[(bits(squares) >> ROOT_SHIFT) - ROOT_BASE]
 
 
-@inline
-def _head(sums, scale, y):
-    """2.4, the part after the product, for one head."""
-    for i in range(y.size):
-        y[i] = np.float32(sums[i]) * scale[i]
+@part
+def _ordered(x):
+    """Bits that compare as integers as the floats do; undoes itself, of bits."""
+    n = bits(x)
+    return np.int32(n ^ np.int32((n >> np.int32(31)) & np.int32(0x7FFFFFFF)))
 
 
-@inline
-def _rotated(sums, scale, cos, sin, y):
-    """2.4 and 2.5 for one head."""
+@part
+def _unordered(n):
+    return unbits(np.int32(n ^ np.int32((n >> np.int32(31)) & np.int32(0x7FFFFFFF))))
+
+
+@function
+def product(q, rows, w, sums):
+    """Sums of products of the rows of q with all rows of w."""
+    for n in range(0, w.shape[0], 4):
+        for m in range(0, rows - 1, 2):
+            dots_2(q, m, w, n, sums, n)
+        if rows & 1:
+            dots_1(q, rows - 1, w, n, sums, n)
+
+
+@part
+def _rotated(sums, scale, at, cos, sin, y):
+    """2.4 after the product and 2.5, for the head that starts at `at`."""
     half = cos.size
     for i in range(half):
-        a = np.float32(sums[i]) * scale[i]
-        b = np.float32(sums[half + i]) * scale[half + i]
+        a = np.float32(sums[at + i]) * scale[at + i]
+        b = np.float32(sums[at + half + i]) * scale[at + half + i]
         y[i] = a * cos[i] - b * sin[i]
         y[half + i] = b * cos[i] + a * sin[i]
 
 
-@kernel
-def attend(
-    sums_MA, scale_A, rotary, sharpness_H, value_scale, t, keys, key_roots, values, roots, table,
-    out_MD, q_MD, factor_M,
-):  # fmt: skip
-    """3.2 and the quantisation after it; t is the position of each lane's first row."""
-    lanes, groups, ring, width = keys.shape
-    count = sums_MA.shape[0] // lanes
-    heads = sharpness_H.size
-    shared, window, last = heads // groups, ring // 2, np.float32(table.size - 1)
-    for task in prange(lanes * groups):
-        b, g = task // groups, task % groups
-        bits = np.empty(1, np.float32)
-        y = np.empty(width, np.float32)
-        q = np.empty((shared, width), np.int16)
-        v = np.empty(width, np.int8)
-        q_root = np.empty(shared, np.float32)
-        scores = np.empty(ring, np.float32)
-        total_E = np.empty(width, np.int32)
-        for s in range(count):
-            m, position = b * count + s, t + s
-            slot = position % ring
-            cos, sin = rotary[0, slot], rotary[1, slot]
-            at = (heads + g) * width
-            _rotated(sums_MA[m, at : at + width], scale_A[at : at + width], cos, sin, y)
-            _, squares = _quantise(y, keys[b, g, slot])
-            key_roots[b, g, slot] = _root(squares, roots, bits)
-            at += groups * width
-            _head(sums_MA[m, at : at + width], scale_A[at : at + width], y)
-            _, squares = _quantise(y, v)
-            v_root = _root(squares, roots, bits) * value_scale
-            for i in range(width):
-                n = np.rint(np.float32(v[i]) * v_root)
-                values[b, g, slot, i] = np.int8(min(max(n, -FULL), FULL))
-            for r in range(shared):
-                at = (g * shared + r) * width
-                _rotated(sums_MA[m, at : at + width], scale_A[at : at + width], cos, sin, y)
-                _, squares = _quantise(y, q[r])
-                q_root[r] = _root(squares, roots, bits) * sharpness_H[g * shared + r]
-            # The slots to see: the own half up to the own slot, and the other half if it is past.
-            own = slot // window * window
-            seen = slot + 1 - own
-            other = window - own
-            visible = seen + (window if position >= window else 0)
-            for r in range(shared):
-                largest = np.float32(-np.inf)
-                for j in range(visible):
-                    n = own + j if j < seen else other + j - seen
-                    dot = np.int32(0)
-                    for i in range(width):
-                        dot = np.int32(
-                            dot + np.int32(np.int32(q[r, i]) * np.int32(keys[b, g, n, i]))
-                        )
-                    scores[j] = (np.float32(dot) * q_root[r]) * key_roots[b, g, n]
-                    largest = max(largest, scores[j])
-                total = np.int32(0)
-                for j in range(visible):
-                    n = np.int32(min(np.rint(largest - scores[j]), last))
-                    scores[j] = table[n]
-                    total += np.int32(table[n])
-                share = ATTENTION_SUM / np.float32(total)
-                total_E[:] = 0
-                for j in range(visible):
-                    p = np.int32(np.floor(scores[j] * share))
-                    if p:
-                        n = own + j if j < seen else other + j - seen
-                        for i in range(width):
-                            product = np.int32(p * np.int32(values[b, g, n, i]))
-                            total_E[i] = np.int32(total_E[i] + product)
-                at = (g * shared + r) * width
-                for i in range(width):
-                    out_MD[m, at + i] = np.float32(total_E[i])
-    for m in prange(out_MD.shape[0]):
-        largest, _ = _quantise(out_MD[m], q_MD[m])
-        factor_M[m] = largest * STEP
+@part
+def _heads(s, layer, ring, z, lane, group, m, slot, roots):
+    """3.2: key and value of one position into the ring, its queries into z.heads."""
+    width = 2 * s.rotary.shape[2]
+    heads, groups = s.sharpness.shape[1], ring.keys.shape[2]
+    shared = heads // groups
+    sums, scale = z.sums[m], s.qkv_scale[layer]
+    cos, sin = s.rotary[0, slot], s.rotary[1, slot]
+    at = (heads + group) * width
+    _rotated(sums, scale, at, cos, sin, z.head)
+    _, squares = _quantise(z.head, width, ring.keys[layer, lane, group, slot])
+    ring.key_roots[layer, lane, group, slot] = _root(squares, roots)
+    at += groups * width
+    for i in range(width):
+        z.head[i] = np.float32(sums[at + i]) * scale[at + i]
+    v = z.heads[shared]
+    _, squares = _quantise(z.head, width, v)
+    v_root = _root(squares, roots) * s.value_scale[0]
+    values = ring.values[layer, lane, group, slot >> 1]
+    for i in range(width):
+        n = np.rint(np.float32(v[i]) * v_root)
+        values[i, slot & 1] = np.int8(min(max(n, -FULL), FULL))
+    for r in range(shared):
+        head = group * shared + r
+        _rotated(sums, scale, head * width, cos, sin, z.head)
+        _, squares = _quantise(z.head, width, z.heads[r])
+        z.head_roots[r] = _root(squares, roots) * s.sharpness[layer, head]
 
 
-@kernel
-def add(x_MD, sums_MD, scale_D, factor_M, q_MD, squares_M):
+@part
+def _keys(z, shared, keys, first, count, at):
+    """Products of all query heads with `count` keys from `first` on, into z.dots at `at`."""
+    for n in range(0, count, 4):
+        for r in range(0, shared - 1, 2):
+            dots_2(z.heads, r, keys, first + n, z.dots, at + n)
+        if shared & 1:
+            dots_1(z.heads, shared - 1, keys, first + n, z.dots, at + n)
+
+
+@part
+def _values(z, shared, values, first, count, at, width):
+    """Adds the values of `count` slots from `first` on, by their weights, to z.total."""
+    for e in range(0, width, 32):
+        for r in range(0, shared - 1, 2):
+            weigh_2(z.shares, r, at, values, first >> 1, count >> 1, z.total, e)
+        if shared & 1:
+            weigh_1(z.shares, shared - 1, at, values, first >> 1, count >> 1, z.total, e)
+
+
+@part
+def _scores(dots, root, key_roots, start, stop, shift, scores):
+    """Scores of the keys start .. stop, the root of key j at j + shift; the largest's order."""
+    top = np.int32(-(2**31))
+    for j in range(start, stop):
+        score = (np.float32(dots[j]) * root) * key_roots[j + shift]
+        scores[j] = score
+        top = max(top, _ordered(score))
+    return top
+
+
+@part
+def _lookup(scores, largest, start, stop, table, weights):
+    """2.6: weights by distance to the largest score, and their sum."""
+    last = np.float32(table.size - 1)
+    for j in range(start, stop):
+        weights[j] = np.int32(min(np.rint(largest - scores[j]), last))
+    total = np.int32(0)
+    for j in range(start, stop):
+        n = table[weights[j]]
+        weights[j] = n
+        total = np.int32(total + n)
+    return total
+
+
+@part
+def _attend(s, layer, ring, z, lane, group, m, position, tables):
+    """3.2 of one position and all query heads of one key head."""
+    width = 2 * s.rotary.shape[2]
+    window = s.rotary.shape[1] // 2
+    shared = s.sharpness.shape[1] // ring.keys.shape[2]
+    slot = position % (2 * window)
+    _heads(s, layer, ring, z, lane, group, m, slot, tables.roots)
+    keys, key_roots = ring.keys[layer, lane, group], ring.key_roots[layer, lane, group]
+    values = ring.values[layer, lane, group]
+    # Slots 0 .. slot, and the other half if that comes after them; all in fours.
+    near = (slot + 4) & ~3
+    first = window & ~3
+    far = ((2 * window + 3) & ~3) - first if position >= window > slot else 0
+    _keys(z, shared, keys, 0, near, 0)
+    _keys(z, shared, keys, first, far, near)
+    start, shift = near + window - first, first - near
+    stop = 2 * window - shift if far else start
+    for r in range(shared):
+        dots, scores, weights, shares = z.dots[r], z.scores, z.weights, z.shares[r]
+        root = z.head_roots[r]
+        top = _scores(dots, root, key_roots, 0, slot + 1, 0, scores)
+        top = max(top, _scores(dots, root, key_roots, start, stop, shift, scores))
+        largest = _unordered(top)
+        total = _lookup(scores, largest, 0, slot + 1, tables.attention, weights)
+        total += _lookup(scores, largest, start, stop, tables.attention, weights)
+        for j in range(slot + 1, near):
+            weights[j] = 0
+        for j in range(near, start):
+            weights[j] = 0
+        for j in range(stop, near + far):
+            weights[j] = 0
+        share = ATTENTION_SUM / np.float32(np.int32(total))
+        for j in range(near + far):
+            shares[j] = np.int16(np.floor(np.float32(weights[j]) * share))
+        for i in range(z.total.shape[1]):
+            z.total[r, i] = 0
+    _values(z, shared, values, 0, near, 0, values.shape[1])
+    _values(z, shared, values, first, far, near, values.shape[1])
+    for r in range(shared):
+        at = (group * shared + r) * width
+        for i in range(width):
+            z.out[m, at + i] = np.float32(z.total[r, i])
+
+
+@part
+def _add(x, z, scale, rows):
     """3.3: adds a product to the residual rows, and quantises them for the next matrix."""
-    for m in prange(x_MD.shape[0]):
-        x, sums, factor = x_MD[m], sums_MD[m], factor_M[m]
-        for i in range(x.size):
-            x[i] += (np.float32(sums[i]) * scale_D[i]) * factor
-        _, squares_M[m] = _quantise(x, q_MD[m])
+    width = x.shape[1]
+    for m in range(rows):
+        row, sums, factor = x[m], z.sums[m], z.factor[m]
+        for i in range(width):
+            row[i] += (np.float32(sums[i]) * scale[i]) * factor
+        _, z.squares[m] = _quantise(row, width, z.q[m])
 
 
-@kernel
-def relu_squared(sums_MF, scale_F, squares_M, q_MF, factor_M):
-    """3.3: the hidden rows of the MLP, quantised, and the factor of what comes out of it."""
-    for m in prange(sums_MF.shape[0]):
-        sums = sums_MF[m]
-        hidden = np.empty(sums.size, np.float32)
-        for i in range(sums.size):
-            u = max(np.float32(sums[i]) * scale_F[i], ZERO)
-            hidden[i] = u * u
-        largest, _ = _quantise(hidden, q_MF[m])
-        factor_M[m] = (largest * STEP) / squares_M[m]
+@function
+def layers(s, ring, z, x, lanes, count, t, tables):
+    """3.4: all layers at positions t .. t + S - 1; x (M, D) ends quantised in z.q too."""
+    rows = lanes * count
+    width = x.shape[1]
+    for m in range(rows):
+        _, z.squares[m] = _quantise(x[m], width, z.q[m])
+    for layer in range(s.qkv.shape[0]):
+        product(z.q, rows, s.qkv[layer], z.sums)
+        for lane in range(lanes):
+            for group in range(ring.keys.shape[2]):
+                for i in range(count):
+                    _attend(s, layer, ring, z, lane, group, lane * count + i, t + i, tables)
+        for m in range(rows):
+            largest, _ = _quantise(z.out[m], width, z.q[m])
+            z.factor[m] = largest * STEP
+        product(z.q, rows, s.out[layer], z.sums)
+        _add(x, z, s.out_scale[layer], rows)
+        product(z.q, rows, s.up[layer], z.sums)
+        scale, hidden = s.up_scale[layer], z.hidden
+        for m in range(rows):
+            sums = z.sums[m]
+            for i in range(scale.size):
+                u = max(np.float32(sums[i]) * scale[i], ZERO)
+                hidden[i] = u * u
+            largest, _ = _quantise(hidden, scale.size, z.q[m])
+            z.factor[m] = (largest * STEP) / z.squares[m]
+        product(z.q, rows, s.down[layer], z.sums)
+        _add(x, z, s.down_scale[layer], rows)
 
 
-@kernel
-def quantise_rows(x_MD, q_MD, squares_M):
-    """2.1 and 2.2 for all rows."""
-    for m in prange(x_MD.shape[0]):
-        _, squares_M[m] = _quantise(x_MD[m], q_MD[m])
+@part
+def _embed_bytes(n, p, z, lanes, count, t):
+    """3.6: the local input of all rows, into z.x."""
+    reach = p.history.shape[1] - p.most[0] + 1
+    width = n.local_bytes.shape[1]
+    for lane in range(lanes):
+        before = p.history[lane]
+        for i in range(count):
+            x, end = z.x[lane * count + i], reach + i
+            first = n.local_bytes[before[end - 1]] if t + i else n.local_start
+            place = n.local_position[(t + i) % n.options[PATCH]]
+            for k in range(width):
+                x[k] = first[k] + place[k]
+            num = n.ngrams.shape[2]
+            for o in range(n.orders.size):
+                h = np.int64(0)
+                for k in range(end - n.orders[o], end):
+                    h = (h * HASH_STEP + np.int64(before[k]) + 1) & HASH_LOW
+                row = ((h * HASH_MIX) & HASH_LOW) >> n.hash_shift[0]
+                values = n.ngrams[o, row]
+                for k in range(num):
+                    x[o * num + k] += np.float32(values[k]) * NGRAM_STEP
+
+
+@part
+def _copy_row(n, p, z, lane, count, t, position, target, at):
+    """3.1: what a patch is made of at a position: a row of the encoder, or of a table."""
+    width = p.tail.shape[2]
+    i = position - t
+    if i < 0:
+        for j in range(width):
+            target[at + j] = p.tail[lane, position % n.options[PATCH], j]
+    elif n.options[ENCODER]:
+        for j in range(width):
+            target[at + j] = z.x[lane * count + i, j]
+    else:
+        byte = p.history[lane, p.history.shape[1] - p.most[0] + i]
+        for j in range(width):
+            target[at + j] = n.global_bytes[byte, j]
+
+
+@part
+def _patches(n, p, z, lanes, count, t, first, num, tables):
+    """3.1 and 3.5: the states of the patches first .. first + num - 1, into z.states."""
+    patch, width = n.options[PATCH], p.tail.shape[2]
+    rows = lanes * num
+    for lane in range(lanes):
+        for k in range(num):
+            h = z.patches[lane * num + k]
+            for b in range(patch):
+                if first + k == 0:
+                    for j in range(width):
+                        h[b * width + j] = n.global_start[b * width + j]
+                    continue
+                position = (first + k - 1) * patch + 1 + b
+                _copy_row(n, p, z, lane, count, t, position, h, b * width)
+                if not n.options[ENCODER]:
+                    for j in range(width):
+                        h[b * width + j] += n.global_position[b * width + j]
+    wide = z.g.shape[1]
+    if n.options[EMBED]:
+        for m in range(rows):
+            _, z.squares[m] = _quantise(z.patches[m], patch * width, z.q[m])
+        product(z.q, rows, n.embed, z.sums)
+        for m in range(rows):
+            root, row = _root(z.squares[m], tables.roots), z.g[m]
+            for j in range(wide):
+                row[j] = (np.float32(z.sums[m, j]) * n.embed_scale[j]) * root
+    else:
+        for m in range(rows):
+            for j in range(wide):
+                z.g[m, j] = z.patches[m, j]
+    layers(n.global_stack, p.global_ring, z, z.g, lanes, num, first, tables)
+    narrow = z.x.shape[1]
+    if n.options[DENSE]:
+        product(z.q, rows, n.project, z.sums)
+    else:
+        slice_ = wide // patch
+        for m in range(rows):
+            for b in range(patch):
+                for j in range(slice_):
+                    z.slices[m * patch + b, j] = z.q[m, b * slice_ + j]
+        product(z.slices, rows * patch, n.project, z.sums)
+    for m in range(rows):
+        root, states = _root(z.squares[m], tables.roots), z.states[m]
+        for b in range(patch):
+            row = m if n.options[DENSE] else m * patch + b
+            at = b * narrow if n.options[DENSE] else 0
+            for j in range(narrow):
+                value = np.float32(z.sums[row, at + j]) * n.project_scale[at + j]
+                states[b * narrow + j] = value * root
+
+
+@part
+def _counts(sums, scale, root, z, table, counts):
+    """2.7 of the sums of the last matrix."""
+    last = np.float32(table.size - 1)
+    top = np.int32(-(2**31))
+    for v in range(256):
+        logit = (np.float32(sums[v]) * scale[v]) * root
+        z.scores[v] = logit
+        top = max(top, _ordered(logit))
+    largest = _unordered(top)
+    for v in range(256):
+        z.weights[v] = np.int32(min(np.rint(largest - z.scores[v]), last))
+    total, likeliest = np.int32(0), 256
+    for v in range(256):
+        n = z.weights[v]
+        if n == 0 and likeliest == 256:
+            likeliest = v
+        w = table[n]
+        z.weights[v] = w
+        total = np.int32(total + w)
+    share = np.float64(COUNT_SUM) / np.float64(total)
+    total = np.int32(0)
+    for v in range(256):
+        n = np.int32(np.floor(np.float64(z.weights[v]) * share))
+        counts[v] = np.float32(n)
+        total = np.int32(total + n)
+    counts[likeliest] += np.float32(COUNT_SUM - total)
+
+
+@part
+def _extend(n, p, z, count, counts, at, tables):
+    """3.6 at the next `count` positions; counts (B, .., 256) from `at` on.
+
+    n: the network. p: its lanes, with the bytes before each position in `history`. z: scratch.
+    """
+    lanes, patch = p.history.shape[0], n.options[PATCH]
+    t, rows = p.clock[0], p.history.shape[0] * count
+    _embed_bytes(n, p, z, lanes, count, t)
+    if n.options[ENCODER]:
+        layers(n.encoder, p.encoder_ring, z, z.x, lanes, count, t, tables)
+    first = -(-t // patch)
+    num = (t + count - 1) // patch - first + 1
+    if num > 0:
+        _patches(n, p, z, lanes, count, t, first, num, tables)
+    narrow = z.x.shape[1]
+    for lane in range(lanes):
+        for position in range(max(t, t + count - patch), t + count):
+            _copy_row(n, p, z, lane, count, t, position, p.tail[lane, position % patch], 0)
+        for i in range(count):
+            k, b = (t + i) // patch - first, (t + i) % patch
+            state = p.state[lane] if k < 0 else z.states[lane * num + k]
+            x = z.x[lane * count + i]
+            for j in range(narrow):
+                x[j] += state[b * narrow + j]
+        if num > 0:
+            state, last = p.state[lane], z.states[lane * num + num - 1]
+            for j in range(patch * narrow):
+                state[j] = last[j]
+    layers(n.local_stack, p.local_ring, z, z.x, lanes, count, t, tables)
+    product(z.q, rows, n.head, z.sums)
+    for m in range(rows):
+        root = _root(z.squares[m], tables.roots)
+        row = counts[m // count, at + m % count]
+        _counts(z.sums[m], n.head_scale, root, z, tables.output, row)
+    p.clock[0] = t + count
+
+
+@function
+def score(n, p, z, symbols, counts, tables):
+    """Counts (B, S or 1, 256) before each of the symbols (B, S), as many at a time as fit.
+
+    With S = 0, counts of the next byte, which `history` takes afterwards.
+    """
+    lanes, most = p.history.shape[0], p.most[0]
+    reach = p.history.shape[1] - most + 1
+    total = max(symbols.shape[1], 1)
+    for start in range(0, total, most):
+        count = min(most, total - start)
+        for lane in range(lanes):
+            for i in range(count - 1):
+                p.history[lane, reach + i] = symbols[lane, start + i]
+        _extend(n, p, z, count, counts, start, tables)
+        if symbols.shape[1]:
+            for lane in range(lanes):
+                before = p.history[lane]
+                for i in range(reach - 1):
+                    before[i] = before[i + count]
+                before[reach - 1] = symbols[lane, start + count - 1]

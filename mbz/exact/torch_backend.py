@@ -9,7 +9,7 @@ N keys, L blocks of W positions.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -190,21 +190,6 @@ def periodic(table: Tensor, t: int, count: int) -> Tensor:
     return table.narrow(-2, start, count)
 
 
-class AnyStack(Protocol):
-    """3.4: the layers of one of the models."""
-
-    def __init__(
-        self, arithmetic: Arithmetic, tensors: Tensors, name: str, config: StackConfig
-    ) -> None:
-        """Takes the stack called `name`: "encoder", "global" or "local"."""
-
-    def reset(self, lanes: int) -> None:
-        """Goes back to position 0."""
-
-    def extend(self, x_BSD: Tensor) -> Tensor:
-        """The residual stream after all layers at the next S positions."""
-
-
 class Stack:
     """3.4 in torch operations."""
 
@@ -239,7 +224,6 @@ class TorchPredictor:
         tensors: Tensors,
         device: torch.device,
         matrix: type[Matrix],
-        stack: type[AnyStack] = Stack,
     ) -> None:
         self.config = config
         self.a = a = Arithmetic(device, matrix)
@@ -247,16 +231,16 @@ class TorchPredictor:
             a.put(tensors[f"local.{part}"]) for part in ("bytes", "position", "start")
         )
         self.ngrams = Ngrams(a, tensors, config) if config.ngram_orders else None
-        self.encoder = stack(a, tensors, "encoder", config.encoder) if config.encoder else None
+        self.encoder = Stack(a, tensors, "encoder", config.encoder) if config.encoder else None
         if self.encoder is None:
             self.global_bytes, self.global_position = (
                 a.put(tensors[f"global.{part}"]) for part in ("bytes", "position")
             )
         self.global_start = a.put(tensors["global.start"])
         self.embed = Linear(a, tensors, "embed") if config.embeds_patch else None
-        self.global_stack = stack(a, tensors, "global", config.global_stack)
+        self.global_stack = Stack(a, tensors, "global", config.global_stack)
         self.project = Linear(a, tensors, "project")
-        self.local_stack = stack(a, tensors, "local", config.local_stack)
+        self.local_stack = Stack(a, tensors, "local", config.local_stack)
         self.head = Linear(a, tensors, "head")
 
     @torch.inference_mode()

@@ -13,7 +13,7 @@ from mbz import codec, weights
 from mbz.container import Coding, Kind, ModelId
 from mbz.exact import Predictor, open_predictor
 from mbz.exact.reference import ReferencePredictor
-from mbz.exact.torch_backend import Stack, TorchPredictor
+from mbz.exact.torch_backend import TorchPredictor
 from mbz.exact.torch_matrix import FloatMatrix
 from mbz.payload import decode, encode
 
@@ -33,7 +33,7 @@ def backends(folder) -> dict[str, Predictor]:
     cpu = torch.device("cpu")
     return {
         "reference": ReferencePredictor(model.config, model.tensors),
-        "torch": TorchPredictor(model.config, model.tensors, cpu, FloatMatrix, Stack),
+        "torch": TorchPredictor(model.config, model.tensors, cpu, FloatMatrix),
         "chosen": open_predictor(model, "cpu"),
     }
 

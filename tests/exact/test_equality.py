@@ -11,25 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mbz.config import MAX_PATCH_WIDTH
-from mbz.exact import COUNT_SUM, Predictor
+from mbz.exact import COUNT_SUM, Predictor, compiled_backend, kernels
+from mbz.exact.compiled_backend import CompiledPredictor, padded
 from mbz.exact.reference import ReferencePredictor, Root, sum_of_squares
 from mbz.exact.selftest import digest
 from mbz.exact.torch_arithmetic import Arithmetic
-from mbz.exact.torch_backend import Stack, TorchPredictor, pieces
-from mbz.exact.torch_cpu import CpuStack
+from mbz.exact.torch_backend import TorchPredictor, pieces
 from mbz.exact.torch_matrix import FloatMatrix, Int8Matrix, sound
 from mbz.exact.torch_open import open_on
 from mbz.weights import LARGEST_SCALE
 
 LANES, LENGTH = 3, 100  # the longest ring of the test models is 2 * 6 patches of 4 bytes
 
-PLACES = [  # device, and the class of the layers
-    pytest.param("cpu", Stack, id="cpu-torch"),
-    pytest.param("cpu", CpuStack, id="cpu-kernels"),
-    pytest.param("cuda", Stack, id="cuda", marks=pytest.mark.gpu),
+BACKENDS = [
+    "compiled",
+    "cpu-float",
+    "cpu-int8",
+    pytest.param("cuda-float", marks=pytest.mark.gpu),
+    pytest.param("cuda-int8", marks=pytest.mark.gpu),
 ]
-MATRICES = [FloatMatrix, Int8Matrix]
-STACKS = [Stack, CpuStack]
+CPU = ["compiled", "cpu-float"]
+MATRICES = {"float": FloatMatrix, "int8": Int8Matrix}
 
 
 def symbols(lanes: int = LANES, length: int = LENGTH) -> np.ndarray:
@@ -38,12 +40,16 @@ def symbols(lanes: int = LANES, length: int = LENGTH) -> np.ndarray:
     return np.repeat(rng.integers(0, 256, (lanes, length)), 2, 1)[:, :length].astype(np.uint8)
 
 
-def open_torch(model, device: str, matrix: type, stack: type) -> TorchPredictor:
+def opened(model, backend: str) -> Predictor:
+    if backend == "compiled":
+        return CompiledPredictor(model.config, model.tensors)
+    device, carrier = backend.split("-")
+    matrix = MATRICES[carrier]
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     if not sound(matrix, torch.device(device)):
         pytest.skip(f"{matrix.__name__} is not sound on this machine")
-    return TorchPredictor(model.config, model.tensors, torch.device(device), matrix, stack)
+    return TorchPredictor(model.config, model.tensors, torch.device(device), matrix)
 
 
 def scored(predictor: Predictor, data: np.ndarray, cuts: list[int]) -> np.ndarray:
@@ -77,18 +83,17 @@ def expected(model) -> np.ndarray:
     return scored(ReferencePredictor(model.config, model.tensors), symbols(), [])
 
 
-@pytest.mark.parametrize(("device", "stack"), PLACES)
-@pytest.mark.parametrize("matrix", MATRICES)
-def test_parallel_step_and_reference_agree(model, expected, device, stack, matrix):
-    predictor = open_torch(model, device, matrix, stack)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_parallel_step_and_reference_agree(model, expected, backend):
+    predictor = opened(model, backend)
     np.testing.assert_array_equal(scored(predictor, symbols(), []), expected)
     np.testing.assert_array_equal(stepped(predictor, symbols()), expected)
 
 
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("backend", CPU)
 @given(cuts=st.lists(st.integers(0, LENGTH), max_size=6), mix=st.booleans())
-def test_any_split_into_calls(model, expected, stack, cuts, mix):
-    predictor = open_torch(model, "cpu", FloatMatrix, stack)
+def test_any_split_into_calls(model, expected, backend, cuts, mix):
+    predictor = opened(model, backend)
     cuts = sorted(cuts)
     got = scored(predictor, symbols(), cuts)
     np.testing.assert_array_equal(got, expected)
@@ -101,11 +106,13 @@ def test_any_split_into_calls(model, expected, stack, cuts, mix):
             predictor.push(symbols()[:, i])
 
 
-@pytest.mark.parametrize("stack", STACKS)
-@pytest.mark.parametrize("lanes", [1, 3, 17, 40])
-def test_lanes_do_not_see_each_other(model, stack, lanes):
+@pytest.mark.parametrize("backend", CPU)
+@pytest.mark.parametrize("lanes", [1, 2, 3, 16, 17, 64, 150])
+def test_lanes_do_not_see_each_other(model, backend, lanes):
     data = symbols(lanes, 40)
-    together = scored(open_torch(model, "cpu", Int8Matrix, stack), data, [])
+    predictor = opened(model, backend)
+    together = scored(predictor, data, [])
+    np.testing.assert_array_equal(stepped(predictor, data), together)
     alone = ReferencePredictor(model.config, model.tensors)
     for lane in {0, lanes // 2, lanes - 1}:
         np.testing.assert_array_equal(scored(alone, data[lane : lane + 1], [])[0], together[lane])
@@ -113,23 +120,39 @@ def test_lanes_do_not_see_each_other(model, stack, lanes):
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_thread_count_does_not_matter(model, expected, threads):
-    before = torch.get_num_threads()
-    try:
-        predictor = open_on(model.config, model.tensors, "cpu", threads)
-        np.testing.assert_array_equal(scored(predictor, symbols(), [33]), expected)
-        np.testing.assert_array_equal(stepped(predictor, symbols()), expected)
-        predictor.reset(LANES)  # a push that waits, and then a parallel part
-        np.testing.assert_array_equal(predictor.counts(), expected[:, 0])
-        predictor.push(symbols()[:, 0])
-        np.testing.assert_array_equal(predictor.score(symbols()[:, 1:]), expected[:, 1:])
-    finally:
-        torch.set_num_threads(before)
+    predictor = CompiledPredictor(model.config, model.tensors, threads)
+    np.testing.assert_array_equal(scored(predictor, symbols(), [33]), expected)
+    np.testing.assert_array_equal(stepped(predictor, symbols()), expected)
+    predictor.reset(LANES)  # a push that waits, and then a parallel part
+    np.testing.assert_array_equal(predictor.counts(), expected[:, 0])
+    predictor.push(symbols()[:, 0])
+    np.testing.assert_array_equal(predictor.score(symbols()[:, 1:]), expected[:, 1:])
+
+
+@pytest.mark.parametrize("rows", [1, 7, 33])
+def test_how_many_positions_pass_at_once_does_not_matter(model, expected, rows, monkeypatch):
+    monkeypatch.setattr(compiled_backend, "ROWS", rows)
+    predictor = CompiledPredictor(model.config, model.tensors)
+    np.testing.assert_array_equal(scored(predictor, symbols(), [50]), expected)
+
+
+@pytest.mark.parametrize("terms", [1, 40, 64, 384, 2048, 8321])
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_products_of_the_largest_operands_are_exact(terms, rows):
+    index = np.arange(terms)
+    signs = (index * index % 7 < 4) * 254 - 127
+    weight = padded(np.stack([signs, -signs, abs(signs), -abs(signs), signs]).astype(np.int8))
+    q = np.zeros((rows, weight.shape[1]), np.int16)
+    q[::2, :terms], q[1::2, :terms] = signs, abs(signs)
+    sums = np.zeros((rows, len(weight)), np.int32)
+    kernels.product(q, rows, weight, sums)
+    np.testing.assert_array_equal(sums, q.astype(np.int64) @ weight.T.astype(np.int64))
 
 
 def test_the_future_does_not_leak(model, expected):
     changed = symbols()
     changed[:, 60] ^= 0x55
-    got = scored(open_torch(model, "cpu", FloatMatrix, CpuStack), changed, [])
+    got = scored(opened(model, "compiled"), changed, [])
     np.testing.assert_array_equal(got[:, :61], expected[:, :61])
     assert not np.array_equal(got[:, 61], expected[:, 61])
 
@@ -142,7 +165,7 @@ def test_counts_are_integers_that_sum_to_the_scale(expected):
 
 
 def test_reset_forgets(model, expected):
-    predictor = open_torch(model, "cpu", FloatMatrix, CpuStack)
+    predictor = opened(model, "compiled")
     scored(predictor, symbols()[:, ::-1].copy(), [])
     np.testing.assert_array_equal(scored(predictor, symbols(), []), expected)
 
@@ -152,8 +175,8 @@ def test_digest_is_the_same_for_every_backend_and_for_ever(model):
     [name] = (name for name, config in conftest.MODELS.items() if config == model.config)
     reference = digest(ReferencePredictor(model.config, model.tensors))
     assert reference[:16] == GOLDEN[name]
-    for matrix, stack in itertools.product(MATRICES, STACKS):
-        assert digest(open_torch(model, "cpu", matrix, stack)) == reference
+    for backend in CPU:
+        assert digest(opened(model, backend)) == reference
 
 
 @pytest.mark.parametrize("width", [1040, 3072, MAX_PATCH_WIDTH])
@@ -178,8 +201,8 @@ def test_a_wide_patch_is_projected_exactly():
     model = conftest.Model(config, conftest.random_tensors(config))
     data = symbols(2, 80)
     expected = scored(ReferencePredictor(config, model.tensors), data, [])
-    for matrix, stack in itertools.product(MATRICES, STACKS):
-        predictor = open_torch(model, "cpu", matrix, stack)
+    for backend in CPU:
+        predictor = opened(model, backend)
         np.testing.assert_array_equal(scored(predictor, data, [7, 41]), expected)
         np.testing.assert_array_equal(stepped(predictor, data), expected)
 
@@ -195,9 +218,9 @@ def test_pieces_lie_in_one_block_or_are_whole_blocks(t, count, window):
     assert end == t + count
 
 
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("backend", CPU)
 @pytest.mark.parametrize("low", [0, -LARGEST_SCALE])
-def test_the_wildest_weights_make_no_infinities(model, stack, low):
+def test_the_wildest_weights_make_no_infinities(model, backend, low):
     """Bounds of values keep all sums finite, so that nothing is indexed with a NaN."""
     rng = np.random.default_rng(0)
     wild = {
@@ -210,5 +233,5 @@ def test_the_wildest_weights_make_no_infinities(model, stack, low):
     with np.errstate(over="raise", invalid="raise"):
         expected = stepped(ReferencePredictor(model.config, wild), symbols(2, 30))
     assert (expected.sum(-1, dtype=np.int64) == COUNT_SUM).all()
-    predictor = open_torch(wild_model, "cpu", FloatMatrix, stack)
+    predictor = opened(wild_model, backend)
     assert np.array_equal(stepped(predictor, symbols(2, 30)), expected)
