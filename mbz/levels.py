@@ -19,11 +19,11 @@ class Level:
     lane_bytes: int
 
 
-# Restoring few bytes a lane is fast, as the network works on many lanes at once; predicting many is
-# better, most of all for code (docs/log.md).
-_LEAN = Level("tiny", "lean", 1 << 13)
-_MIDDLE = Level("small", "middle", 1 << 13)
-_RICH = Level("base", "rich", 1 << 15)
+# What one lane learns of a block comes late for the others, so few lanes are better, most of all
+# for code; but a larger network is slow at going through all its weights for one (docs/log.md).
+_LEAN = Level("tiny", "lean", 1 << 17)
+_MIDDLE = Level("small", "middle", 1 << 17)
+_RICH = Level("base", "rich", 1 << 16)
 
 LEVELS: Final = (
     Level(None, "lean", 0),

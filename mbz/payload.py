@@ -5,6 +5,7 @@ What decoding returns is not yet known to be right: the caller compares the cont
 
 import lzma
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["costs", "decode", "decode_lzma", "encode", "encode_lzma", "lzma_may_beat"]
 
-_SCORE_BYTES = 1 << 14  # bytes scored at once: 16 MiB of counts
+_SCORE_BYTES = 1 << 12  # bytes scored at once: 4 MiB of counts
 _REPORT_BYTES = 1 << 10  # bytes between two reports while decoding
 _MIN_DICTIONARY = 4096
 # (lc, lp, pb): liblzma's default, then two that suit text; the stream itself records them.
@@ -28,6 +29,7 @@ _LZMA_SETTINGS = ((3, 0, 2), (3, 0, 0), (0, 0, 0))
 
 Report = Callable[[int], object]
 Scalar = TypeVar("Scalar", bound=np.generic)
+Item = TypeVar("Item")
 
 
 def encode_lzma(raw: bytes) -> bytes:
@@ -81,10 +83,18 @@ def encode(raw: bytes, coding: Coding, predictor: Predictor | None, report: Repo
         report: called with the number of bytes done.
     """
     symbols_TL = np.ascontiguousarray(_split_lanes(raw, coding.lanes).T)
-    parts = _parts(symbols_TL, len(raw), predictor, report)
+    done = 0
+
+    def parts() -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32] | None, int]]:
+        nonlocal done
+        for part in _ahead(_parts(symbols_TL, len(raw), predictor)):
+            yield part
+            done += part[2]
+            report(done)
+
     if not coding.experts:
         encoder = Encoder()
-        for part_SL, counts_SLV, num in parts:
+        for part_SL, counts_SLV, num in parts():
             assert counts_SLV is not None
             encoder.encode(part_SL.reshape(-1)[:num], counts_SLV.reshape(-1, 256)[:num])
         return encoder.finish()
@@ -92,7 +102,7 @@ def encode(raw: bytes, coding: Coding, predictor: Predictor | None, report: Repo
 
     mixer = open_mixer(coding, len(raw))
     bit_encoder = BitEncoder()
-    for part_SL, counts_SLV, _ in parts:
+    for part_SL, counts_SLV, _ in parts():
         bit_encoder.encode(part_SL, mixer.score(part_SL, _integers(counts_SLV)))
     return bit_encoder.finish()
 
@@ -102,7 +112,7 @@ def costs(raw: bytes, coding: Coding, predictor: Predictor | None) -> NDArray[np
     symbols_TL = np.ascontiguousarray(_split_lanes(raw, coding.lanes).T)
     mixer = open_mixer(coding, len(raw)) if coding.experts else None
     found = []
-    for part_SL, counts_SLV, _ in _parts(symbols_TL, len(raw), predictor, lambda _: None):
+    for part_SL, counts_SLV, _ in _ahead(_parts(symbols_TL, len(raw), predictor)):
         if mixer is None:
             assert counts_SLV is not None
             chosen = np.take_along_axis(counts_SLV, part_SL[..., None].astype(np.intp), 2)[..., 0]
@@ -116,7 +126,7 @@ def costs(raw: bytes, coding: Coding, predictor: Predictor | None) -> NDArray[np
 
 
 def _parts(
-    symbols_TL: NDArray[np.uint8], size: int, predictor: Predictor | None, report: Report
+    symbols_TL: NDArray[np.uint8], size: int, predictor: Predictor | None
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32] | None, int]]:
     """Some steps of all lanes at a time: bytes (S, L), the model's counts, how many bytes exist."""
     lanes = symbols_TL.shape[1]
@@ -133,7 +143,18 @@ def _parts(
         num = min(part_SL.size, size - done)  # leaves the last step's missing bytes out
         yield part_SL, counts_SLV, num
         done += num
-        report(done)
+
+
+def _ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, each made in another thread while the one before is used.
+
+    So the network goes on while the mixing coder works; neither holds the interpreter's lock.
+    """
+    with ThreadPoolExecutor(1) as maker:
+        coming = maker.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = maker.submit(next, items, None)
+            yield item
 
 
 def decode(

@@ -103,8 +103,8 @@ def test_block_and_lane_boundaries(n, lanes):
 
 
 @pytest.mark.parametrize("n", edges(8192, 16384))
-def test_default_lane_boundaries(n):
-    archive = pack(skewed(n))
+def test_lane_length_boundaries(n):
+    archive = pack(skewed(n), lane_bytes=8192)
     assert kinds(archive) == ["CODED"]
     (info,) = codec.describe(io.BytesIO(archive))
     assert info.header.only_block.coding.lanes == -(-n // 8192)

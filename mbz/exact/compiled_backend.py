@@ -297,7 +297,7 @@ class CompiledPredictor:
 
     def score(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Counts before each of S given bytes, (B, S, 256)."""
-        return self.extend(np.ascontiguousarray(symbols_BS), symbols_BS.shape[1])
+        return self.extend(held(symbols_BS), symbols_BS.shape[1])
 
     def extend(self, symbols_BS: NDArray[np.uint8], count: int) -> NDArray[np.float32]:
         """Counts of the next positions, of which all or none of the bytes are known."""
