@@ -21,6 +21,7 @@ PAD = 32
 OUTPUTS = 4
 """Multiple of rows of weights that `dots` multiplies at once."""
 
+_AHEAD = 2048  # bytes between the next rows of weights and those that are fetched meanwhile
 _FEATURES = cpu_target.target_context.codegen()._tm_features.split(",")  # noqa: SLF001
 _WIDTH = 32 if "+avx512bw" in _FEATURES else 16
 _INT8 = ir.VectorType(ir.IntType(8), _WIDTH)
@@ -71,6 +72,14 @@ class _Matrix:
 def _load(builder: Any, pointer: Any, kind: Any) -> Any:
     size = kind.element.width // 8 if isinstance(kind, ir.VectorType) else 2
     return builder.load(builder.bitcast(pointer, kind.as_pointer()), align=size)
+
+
+def _prefetch(builder: Any, pointer: Any) -> None:
+    """Has memory that will be read soon brought near."""
+    kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), _ONE, _ONE, _ONE])
+    read, near, data = (ir.Constant(_ONE, n) for n in (0, 3, 1))
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [pointer, read, near, data])
 
 
 def _sums(builder: Any, count: int) -> list[Any]:
@@ -129,11 +138,16 @@ def _dots(rows: int) -> Any:
             sums = _sums(builder, rows * outputs)
             left_at = [left.at(m, i, zero) for i in range(rows)]
             right_at = [right.at(n, j, zero) for j in range(outputs)]
+            # Rows of w follow each other in memory, so this is in the next ones; past the end of w
+            # it does no harm.
+            four = builder.mul(right.sizes[1], ir.Constant(_LONG, outputs))
+            ahead = builder.add(four, ir.Constant(_LONG, _AHEAD))
             with cgutils.for_range_slice(builder, zero, right.sizes[1], step) as (k, _):
                 a = [_load(builder, builder.gep(p, [k]), _INT16) for p in left_at]
                 for j in range(outputs):
                     b = _load(builder, builder.gep(right_at[j], [k]), _INT8)
                     b = builder.sext(b, _INT16)
+                    _prefetch(builder, builder.gep(right_at[j], [builder.add(k, ahead)]))
                     for i in range(rows):
                         _add_to(builder, sums[i * outputs + j], _multiply_add(builder, a[i], b))
             for i in range(rows):
