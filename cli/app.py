@@ -1,5 +1,6 @@
 """The Typer application: its commands, global options, usage errors and signals."""
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -22,6 +23,9 @@ class _Group(TyperGroup):
             path = getattr(getattr(error, "ctx", None), "command_path", "mbz")
             what = error.format_message().removesuffix(".")
             typer.echo(f"mbz: {what}; see '{path} --help'", err=True)
+            code = 1
+        except OSError as error:  # of help and version; commands tell their own
+            typer.echo(f"mbz: cannot write standard output ({error.strerror})", err=True)
             code = 1
         sys.exit(code)
 
@@ -76,4 +80,15 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, _stop)
-    app()
+    try:
+        app()
+    finally:
+        _drop_unwritten()
+
+
+def _drop_unwritten() -> None:
+    """Drops what a full disk did not take; the error has been told, and Python would again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import amounts, files, options
+from .naming import Naming
 from .ui import Ui
 
 
@@ -11,14 +12,18 @@ def decompress(
     *,
     output: options.Output = None,
     stdout: options.Stdout = False,
+    output_dir: options.OutputDir = None,
+    recursive: options.Recursive = False,
     force: options.Force = False,
-    keep: options.Keep = False,  # noqa: ARG001 - accepted because hands type it
+    keep: options.Keep = False,
+    remove: options.Remove = False,
     span: amounts.Range = None,
     salvage: amounts.Salvage = False,
     max_output: amounts.MaxOutput = None,
     model: options.Model = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
+    as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     debug: options.Debug = False,
@@ -28,19 +33,39 @@ def decompress(
     Without FILE, standard input goes to standard output. The archive says which model it needs,
     which is looked for among the installed ones unless --model names it.
     """
-    ui = Ui(quiet=quiet, verbose=verbose, debug=debug)
+    ui = Ui(quiet=quiet, verbose=verbose, debug=debug, as_json=as_json)
     names = names or [files.STREAM]
     with ui.reporting():
+        from mbz.errors import MbzError
+
         from .restore import Plan, complain, models_for, restore
 
-        files.check_outputs(names, output=output, stdout=stdout)
+        naming = Naming(
+            restoring=True,
+            output=output,
+            stdout=stdout,
+            folder=output_dir,
+            recursive=recursive,
+            keep=keep,
+            remove=remove,
+            as_json=as_json,
+        )
+        naming.check(names)
         models = models_for(model, device, threads)
+        if remove and (span is not None or salvage):
+            raise MbzError("--rm would remove what --range or --salvage may leave out")
         plan = Plan(span=span, salvage=salvage, max_output=max_output)
-        for name in names:
-            with ui.reporting(name), files.opened(name) as source:
-                target = files.target_name(name, output=output, stdout=stdout, restoring=True)
-                with files.created(target, source, force=force, binary=False) as result:
+        for name in naming.inputs(names, ui):
+            with (
+                ui.reporting(name),
+                files.opened(name) as source,
+                files.removing(name, source, wanted=remove),
+            ):
+                target = naming.target(name)
+                with files.created(
+                    target, source, force=force, binary=False, as_file=remove
+                ) as result:
                     stats = restore(ui, name, source, result, models, plan)
-                ui.done(name, stats.raw_length, stats.archive_length, packing=False)
+                ui.done(name, stats.raw_length, stats.archive_length, packing=False, output=target)
                 complain(ui, name, stats)
     ui.exit()

@@ -1,9 +1,10 @@
-"""Names, guards and atomic outputs: what happens to files around a compression.
+"""Guards and atomic outputs: what happens to files around a compression.
 
 An output is written under a temporary name beside its target and renamed when it is complete and
 on disk, so that no failure leaves a partial file under the final name.
 """
 
+import errno
 import os
 import secrets
 import shutil
@@ -16,44 +17,13 @@ from typing import BinaryIO, cast
 
 from mbz.errors import MbzError
 
-SUFFIX = ".mbz"
 STREAM = "-"  # standard input or output, as a file name
+PARTIAL = r"\.mbz-[0-9a-f]{16}\.tmp"  # names of outputs that are not complete
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what only writing can meet
 
 
 class Refused(MbzError):
     """The files named by the user cannot be used as asked."""
-
-
-def target_name(source: str, *, output: str | None, stdout: bool, restoring: bool) -> str:
-    """Returns the name of the output for one input; `-` is standard output.
-
-    Raises:
-        Refused: If no name was given and none follows from the input's suffix.
-    """
-    if output is not None:
-        return output
-    if stdout or source == STREAM:
-        return STREAM
-    stem = Path(source).name.removesuffix(SUFFIX)
-    if not restoring:
-        if source.endswith(SUFFIX):
-            raise Refused(f"already ends in {SUFFIX}; name the output with -o OUT")
-        return source + SUFFIX
-    if not source.endswith(SUFFIX) or not stem:
-        raise Refused(f"does not end in {SUFFIX}; name the output with -o OUT")
-    return source.removesuffix(SUFFIX)
-
-
-def check_outputs(files: list[str], *, output: str | None, stdout: bool) -> None:
-    """Checks that one name for the output is meant for one input.
-
-    Raises:
-        Refused: If the options contradict each other.
-    """
-    if output is not None and stdout:
-        raise Refused("-o and -c contradict each other; give one of them")
-    if output is not None and len(files) > 1:
-        raise Refused("-o names one output for several files; give one file at a time")
 
 
 @contextmanager
@@ -65,9 +35,29 @@ def opened(name: str, *, binary: bool = True) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
         return
     if Path(name).is_dir():
-        raise Refused("is a directory; name the files in it")
+        raise Refused("is a directory; take the files in it with -r")
     with Path(name).open("rb") as file:
         yield file
+
+
+@contextmanager
+def removing(name: str, source: BinaryIO, *, wanted: bool) -> Iterator[None]:
+    """Removes an input, if `wanted`, after the body has completed its output.
+
+    Raises:
+        Refused: If the input is no longer what it was before the body, or no regular file.
+    """
+    before = _status(source)
+    yield
+    if not wanted:
+        return
+    path = Path(name)
+    now = path.stat()
+    if before is None or not _is_same(before, now):
+        raise Refused("is not the file that was read; it is kept")
+    if (before.st_size, before.st_mtime_ns) != (now.st_size, now.st_mtime_ns):
+        raise Refused("changed while it was read; it is kept")
+    path.unlink()
 
 
 def size_of(source: BinaryIO) -> int | None:
@@ -79,7 +69,9 @@ def size_of(source: BinaryIO) -> int | None:
 
 
 @contextmanager
-def created(name: str, source: BinaryIO, *, force: bool, binary: bool) -> Iterator[BinaryIO]:
+def created(
+    name: str, source: BinaryIO, *, force: bool, binary: bool, as_file: bool = False
+) -> Iterator[BinaryIO]:
     """Opens an output, which appears under its name only if the body succeeds.
 
     Args:
@@ -87,16 +79,20 @@ def created(name: str, source: BinaryIO, *, force: bool, binary: bool) -> Iterat
         source: The input, whose mode and time are copied and which is never overwritten.
         force: Replaces an existing file.
         binary: The output is certainly no text, so a terminal is refused at once.
+        as_file: Anything but a file, which can be read again in the body, is refused.
 
     Raises:
         Refused: If the output exists, is the input, is a directory or is a terminal.
     """
+    path = Path(name)
+    special = path.exists() and not path.is_file() and not path.is_dir()
+    if as_file and (name == STREAM or special):
+        raise Refused("the output is no file, which --verify and --rm need")
     if name == STREAM:
         with _standard_output(source, binary=binary) as stream:
             yield stream
         return
-    path = Path(name)
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if special:
         with path.open("wb") as device:  # /dev/null or a pipe: must not be replaced by a file
             yield device
         return
@@ -121,7 +117,7 @@ def _atomic(path: Path, status: os.stat_result | None) -> Iterator[BinaryIO]:
     partial = _beside(path)
     private = 0o666 if status is None else 0o600  # nobody reads more here than in the source
     try:
-        file = open(partial, "xb", opener=lambda name, flags: os.open(name, flags, private))  # noqa: SIM115
+        file = open(partial, "x+b", opener=lambda name, flags: os.open(name, flags, private))  # noqa: SIM115
     except OSError as error:
         raise Refused(f"cannot create {path} ({error.strerror})") from error
     try:
@@ -132,8 +128,10 @@ def _atomic(path: Path, status: os.stat_result | None) -> Iterator[BinaryIO]:
                 _copy_status(status, partial)
             os.fsync(file.fileno())
         partial.replace(path)
-    except BaseException:  # Ctrl-C and SIGTERM too
+    except BaseException as error:  # Ctrl-C and SIGTERM too
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise Refused(f"cannot write {path} ({error.strerror})") from error
         raise
     with suppress(OSError):  # some systems cannot open a folder; the file itself is safe
         _sync_folder(path.parent)
@@ -205,8 +203,13 @@ def _standard_output(source: BinaryIO, *, binary: bool) -> Iterator[BinaryIO]:
         stream = cast("BinaryIO", _Terminal(stream))
     if _is_same(_status(source), _status(sys.stdout.buffer)):
         raise Refused("standard output is the input itself; write to another file")
-    yield stream
-    stream.flush()
+    try:
+        yield stream
+        stream.flush()
+    except OSError as error:
+        if error.errno in FULL:
+            raise Refused(f"cannot write standard output ({error.strerror})") from error
+        raise
 
 
 class _Terminal:

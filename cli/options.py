@@ -40,7 +40,19 @@ Output = Annotated[
 ]
 Stdout = Annotated[bool, typer.Option("-c", "--stdout", help="Write to standard output.")]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite an existing output.")]
-Keep = Annotated[bool, typer.Option("-k", "--keep", help="Keep the input; always so.")]
+Keep = Annotated[bool, typer.Option("-k", "--keep", help="Keep the input, as is usual.")]
+Remove = Annotated[bool, typer.Option("--rm", help="Remove the input once its output is safe.")]
+Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Take the files in folders.")]
+OutputDir = Annotated[
+    str | None,
+    typer.Option("--output-dir", metavar="FOLDER", help="Write into FOLDER, with folders as -r."),
+]
+Verify = Annotated[
+    bool | None,
+    typer.Option(
+        "--verify/--no-verify", help="Restore what was written and compare; with --rm always."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Show errors only.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show one line for each file.")]
 Model = Annotated[

@@ -1,11 +1,12 @@
 """What a command tells its user, on standard error: errors, one line a file, progress."""
 
+import json
 import logging
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TextIO
 
 import typer
@@ -18,7 +19,14 @@ WIDE = 10_000  # columns, more than any table has
 class Ui:
     """Messages of one run of a command, and the exit code that they add up to."""
 
-    def __init__(self, *, quiet: bool = False, verbose: bool = False, debug: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        quiet: bool = False,
+        verbose: bool = False,
+        debug: bool = False,
+        as_json: bool = False,
+    ) -> None:
         level = logging.DEBUG if debug else logging.ERROR if quiet else logging.WARNING
         logging.basicConfig(format="mbz: %(message)s", level=level)
         self._quiet = quiet
@@ -27,6 +35,7 @@ class Ui:
         self._debug = debug
         self._code = 0
         self._seconds = 0.0
+        self._files: list[dict[str, object]] | None = [] if as_json else None
 
     @contextmanager
     def reporting(self, name: str | None = None) -> Iterator[None]:
@@ -41,6 +50,8 @@ class Ui:
                 name = error.filename
             place = "" if name is None else f"{printable(name)}: "
             typer.echo(f"mbz: {place}{_sentence(error)}", err=True)
+            if self._files is not None:
+                self._files.append({"file": name, "error": _sentence(error)})
             if self._debug:
                 traceback.print_exception(error)
 
@@ -49,8 +60,11 @@ class Ui:
         if self._verbose:
             typer.echo(text, err=True)
 
-    def done(self, name: str, raw: int, packed: int, *, packing: bool) -> None:
-        """Says how one file went, if `-v` asks for it; the time is that of `progress`."""
+    def done(self, name: str, raw: int, packed: int, *, packing: bool, output: str = "") -> None:
+        """Says how one file went, if `-v` or `--json` asks; the time is that of `progress`."""
+        if self._files is not None:
+            about = {"content": raw, "bytes": packed, "seconds": round(self._seconds, 3)}
+            self._files.append({"file": name, "output": output, **about})
         if self._verbose:
             sizes = f"{raw} -> {packed}" if packing else f"{packed} -> {raw}"
             rates = f"{raw / packed:.3f}x, {8 * packed / raw:.3f} bpb, " if raw else ""
@@ -59,15 +73,21 @@ class Ui:
 
     @contextmanager
     def progress(self, name: str, total: int | None) -> Iterator[Callable[[int], None] | None]:
-        """Times the body and shows a bar on a terminal.
+        """Times the body for `done` and shows a bar on a terminal.
 
         Yields:
             What to call with the number of bytes done so far, or None when nothing is shown.
         """
         start = time.perf_counter()
-        with _bar(name, total) if self._progress else nullcontext() as report:
+        with self.bar(name, total) as report:
             yield report
         self._seconds = time.perf_counter() - start
+
+    def bar(
+        self, name: str, total: int | None
+    ) -> AbstractContextManager[Callable[[int], None] | None]:
+        """Shows a bar on a terminal; yields as `progress` does."""
+        return _bar(name, total) if self._progress else nullcontext()
 
     @contextmanager
     def stages(self, name: str) -> Iterator[Callable[[float, str], None]]:
@@ -91,7 +111,9 @@ class Ui:
             typer.echo(f"mbz: {text}", err=True)
 
     def exit(self) -> None:
-        """Ends the command with the worst exit code so far."""
+        """Ends the command with the worst exit code so far, after what `--json` prints."""
+        if self._files is not None:
+            typer.echo(json.dumps(self._files, indent=2))
         if self._code:
             raise typer.Exit(self._code)
 

@@ -125,7 +125,7 @@ def test_inputs_that_cannot_be_read(mbz, tmp_path):
     assert result.exit_code == 1
     first, second = result.stderr.splitlines()
     assert first == f"mbz: {tmp_path / 'missing'}: No such file or directory"
-    assert second == f"mbz: {tmp_path}: is a directory; name the files in it"
+    assert second == f"mbz: {tmp_path}: is a directory; take the files in it with -r"
 
 
 def test_outputs_that_cannot_be_made(mbz, sample, tmp_path):
@@ -164,7 +164,8 @@ def test_a_failure_leaves_nothing(mbz, sample, monkeypatch):
     monkeypatch.setattr(codec, "compress", full_disk)
     result = mbz("compress", "-m", "tiny-test", sample)
     assert result.exit_code == 1
-    assert result.stderr == f"mbz: {sample}: No space left on device\n"
+    says = f"cannot write {sample}.mbz (No space left on device)"
+    assert result.stderr == f"mbz: {sample}: {says}\n"
     assert listing(sample.parent) == ["sample.txt"]
 
 
