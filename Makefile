@@ -6,9 +6,11 @@ READY := .venv/.ready
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
 DEMO ?= tests/samples/text.txt
+BENCH ?= tests/samples/text.txt tests/samples/table.csv tests/samples/data.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow regress fuzz portability lint fmt type check build clean
+.PHONY: help setup demo test test-slow regress bench fuzz portability docs lint fmt type check build \
+	clean
 
 ## help: list the targets
 help:
@@ -56,6 +58,16 @@ PORTABLE := $(basename $(notdir $(wildcard tests/vectors/v*/good/*.mbz))) lean-1
 portability:
 	tests/portability.sh arm64 build/portability $(PORTABLE)
 	tests/portability.sh s390x build/portability $(PORTABLE)
+
+## bench: measure BENCH (files) against the installed peers into docs/bench
+bench: $(READY)
+	@mkdir -p build docs/bench
+	$(BIN)/mbz bench -f --runs 3 --json --plot docs/bench/speed.png $(BENCH) > build/bench.json
+	$(BIN)/python benchmarks/bench_page.py build/bench.json > docs/bench/README.md
+
+## docs: write docs/cli.md and docs/mbz.1 from the commands
+docs: $(READY)
+	$(BIN)/python docs/commands.py
 
 ## lint: check style and formatting
 lint: $(READY)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from . import compress, decompress, info, models, options, sample, score, train, verify
+from . import bench, compress, decompress, info, models, options, sample, score, train, verify
 
 
 class _Group(TyperGroup):
@@ -43,6 +43,7 @@ app.command("decompress")(decompress.decompress)
 app.command("test")(verify.verify)
 app.command("list")(info.info)
 app.command("score", cls=options.LevelCommand)(score.score)
+app.command("bench", cls=options.LevelCommand)(bench.bench)
 app.command("sample")(sample.sample)
 app.command("train")(train.train)
 app.add_typer(models.app, name="models")

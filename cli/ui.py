@@ -163,13 +163,17 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | int | floa
 
     table = Table(box=None, pad_edge=False)
     for index, column in enumerate(columns):
-        is_text = any(isinstance(row[index], str) for row in rows)
+        is_text = any(not _is_number(row[index]) for row in rows)
         table.add_column(column, justify="left" if is_text else "right", overflow="fold")
     for row in rows:
         cells = (f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row)
         table.add_row(*(Text(printable(cell)) for cell in cells))
     # Nothing is folded in a pipe, however long the names are.
     Console(width=None if sys.stdout.isatty() else WIDE, highlight=False).print(table)
+
+
+def _is_number(cell: str | float) -> bool:
+    return not isinstance(cell, str) or cell == "-" or cell.replace(".", "", 1).isdigit()
 
 
 def print_runs(
