@@ -50,17 +50,19 @@ def sampled(predictor: Predictor, size: int) -> bytes:
     return bytes(data)
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
-def test_every_backend_restores_what_another_made(folder, backends, lanes):
+@pytest.mark.parametrize(("lanes", "sizes"), [(1, SIZES), (3, SIZES[::2])], ids=["1", "3"])
+def test_every_backend_restores_what_another_made(folder, backends, lanes, sizes):
     data = sampled(backends["chosen"], max(SIZES))
-    for size in SIZES if folder.name == "tiny-test" else SIZES[::4]:
+    for size in sizes if folder.name == "tiny-test" else sizes[::4]:
         coding = Coding(lanes=min(lanes, size), network=True, experts=size % 3)
         code = encode(data[:size], coding, backends["chosen"], lambda _: None)
-        names = backends if size % 8 == 0 or size > 64 else ["torch", "chosen"]
-        for name in names:
-            assert encode(data[:size], coding, backends[name], lambda _: None) == code
-            decoded = decode(code, size, coding, backends[name], lambda _: None)
-            assert decoded == data[:size]
+        # The slow ones see whole patches, of the model's 4 bytes, and all that is near a window.
+        for name, every in (("chosen", 1), ("torch", 4), ("reference", 8)):
+            if size > 64 or size % every == 0:
+                if name != "chosen":
+                    assert encode(data[:size], coding, backends[name], lambda _: None) == code
+                decoded = decode(code, size, coding, backends[name], lambda _: None)
+                assert decoded == data[:size]
 
 
 @pytest.mark.parametrize("size", [399, 400, 401, 800])

@@ -30,12 +30,12 @@ def block(name):
         "alternating": np.tile(np.array([0x55, 0xAA], np.uint8), 50)[:67],
         "de_bruijn": np.packbits([1 if ((n * n + n) >> 3) & 1 else 0 for n in range(480)]),
         "repeats": np.tile(noise[:31], 6)[:123],  # long matches over lane borders
-        "picture": (np.arange(180) * 3 % 251 + noise[np.arange(180) % 40] % 9).astype(np.uint8),
-        "sound": np.cumsum(rng.integers(-900, 900, (110, 2)), 0)
+        "picture": (np.arange(120) * 3 % 251 + noise[np.arange(120) % 40] % 9).astype(np.uint8),
+        "sound": np.cumsum(rng.integers(-900, 900, (40, 2)), 0)
         .astype("<i2")
         .view(np.uint8)
         .ravel(),
-        "loud": rng.integers(0, 2, 260, dtype=np.uint8) * 255,
+        "loud": rng.integers(0, 2, 120, dtype=np.uint8) * 255,
         # je, a line, mov rax, call twice: the second is of the same address
         "machine": np.frombuffer(
             bytes.fromhex("0f8400010000")
