@@ -124,7 +124,7 @@ def test_a_missing_file_is_named(tmp_path):
         ({"preset": "huge"}, "preset 'huge' is unknown; take one of tiny, small, base, large"),
         ({"model": {"patchs": 3}}, "unknown fields: patchs"),
         ({"model": {"patch": 0}}, "patch must be"),
-        ({"train": {"sequence": 12}}, "sequence must be a multiple of the patch size, "),
+        ({"train": {"sequence": 13}}, "sequence must be a multiple of the patch size, "),
         ({"train": {"steps": 0}}, "seconds must be above 0 if steps is 0"),
         ({"train": {"batch": 9, "accumulate": 2}}, "batch must be a multiple of accumulate"),
         ({"train": {"average": 1.0}}, r"average must be in \[0, 1\)"),
