@@ -37,7 +37,7 @@ demo: $(READY)
 
 ## test: run the tests, without the slow ones
 test: $(READY)
-	@echo compiled once, not by every worker | $(BIN)/mbz compress -0q >/dev/null
+	@echo compiled once, not by every worker | $(BIN)/mbz compress -0 -q >/dev/null
 	$(TESTS) -m "not slow"
 
 ## test-slow: run all tests

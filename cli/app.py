@@ -33,7 +33,6 @@ class _Group(TyperGroup):
 app = typer.Typer(
     cls=_Group,
     name="mbz",
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,  # plain help starts twice as fast and pipes well

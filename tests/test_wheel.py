@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "mbz", "cli", "models")
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "mbz", "cli", "models", "docs")
 
 
 def test_the_wheel_is_complete(tmp_path):
@@ -27,6 +27,7 @@ def test_the_wheel_is_complete(tmp_path):
     for installed, source in (("mbz", "mbz"), ("mbz_cli", "cli"), ("mbz_models", "models")):
         assert files(target / installed) == files(ROOT / source)
     assert (target / "mbz" / "py.typed").exists()
+    assert (target / "share/man/man1/mbz.1").exists()
     result = subprocess.run(
         [sys.executable, "-m", "mbz_cli", "--version"],
         cwd=tmp_path,

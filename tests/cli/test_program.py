@@ -6,9 +6,13 @@ import sys
 from contextlib import ExitStack
 
 import pytest
+from mbz_cli import models
+from mbz_cli.app import app
 from terminal import on_terminal
+from typer.main import get_command
 
-HEAVY = ("torch", "numpy", "constriction", "safetensors", "rich")
+MODELS = get_command(models.app).commands
+HEAVY = ("torch", "numpy", "constriction", "safetensors", "rich", "numba", "matplotlib")
 
 
 def test_pipes(command, content):
@@ -55,7 +59,9 @@ def test_version(command):
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["compress"], ["decompress"], ["list"], ["sample"], ["train"], ["models", "list"]]
+    "words",
+    [[], *([name] for name in get_command(app).commands), *(["models", n] for n in MODELS)],
+    ids=" ".join,
 )
 def test_help_needs_nothing_heavy(words):
     code = (
@@ -68,6 +74,24 @@ def test_help_needs_nothing_heavy(words):
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert result.returncode == 0, result.stderr
     assert b"Usage:" in result.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete(command, monkeypatch, shell):
+    def asked(instruction, **variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("_MBZ_COMPLETE", f"{instruction}_{shell}")
+        program = "import sys; sys.argv = ['mbz']; from mbz_cli.app import main; main()"
+        run = subprocess.run(
+            [command[0], "-c", program], capture_output=True, text=True, check=False
+        )
+        return run.stdout
+
+    assert "_MBZ_COMPLETE=complete_" + shell in asked("source")
+    words = {"COMP_WORDS": "mbz decom", "COMP_CWORD": "1"}  # bash
+    words |= {"_TYPER_COMPLETE_ARGS": "mbz decom", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    assert "decompress" in asked("complete", **words)
 
 
 def test_binary_data_is_not_written_to_a_terminal(command, sample, archive):
