@@ -81,7 +81,7 @@ def peers() -> Iterator[Tool]:
 def mbz(level: int, options: Sequence[str], model: Sequence[str]) -> Tool:
     """Mbz itself at a level, with the same options both ways, and a model of its own if any."""
     words = [sys.executable, "-m", "mbz_cli"]
-    named = model if LEVELS[level].network else ()
+    named = model if LEVELS[level].model is not None else ()
     names = ("-o", "packed", INPUT)
     return Tool(
         name=f"mbz -{level}",

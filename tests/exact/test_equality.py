@@ -18,7 +18,6 @@ from mbz.exact.selftest import digest
 from mbz.exact.torch_arithmetic import Arithmetic
 from mbz.exact.torch_backend import TorchPredictor, pieces
 from mbz.exact.torch_matrix import FloatMatrix, Int8Matrix, sound
-from mbz.exact.torch_open import open_on
 from mbz.weights import LARGEST_SCALE
 
 LANES, LENGTH = 3, 100  # the longest ring of the test models is 2 * 6 patches of 4 bytes
