@@ -8,7 +8,7 @@ from mbz import codec
 from mbz.errors import Corrupt, DataError
 
 if TYPE_CHECKING:
-    from mbz.codec import Progress
+    from mbz.decoding import Progress
 
     from .predictors import Models
 
