@@ -31,7 +31,7 @@ DEFAULT_PRESET = "tiny"
 # A step of `tiny` takes about a second on two cores; with the defaults of `TrainConfig`, fifteen.
 ON_CPU: Table = {"batch": 8, "sequence": 2048}
 # A trained model is near a good place, which large steps would leave.
-FINE_TUNING: Table = {"matrix_rate": 0.007, "other_rate": 7e-4, "decay_from": 0.0}
+FINE_TUNING: Table = {"matrix_rate": 0.007, "other_rate": 7e-4, "decay_from": 0.0, "warmup": 10}
 FINE_TUNING_DATA: Table = {"validation": 0.05}  # of few files
 # Who gives one limit wants no other.
 NO_LIMITS: Table = {"steps": 0, "seconds": 0.0}
