@@ -30,6 +30,16 @@ def test_range(mbz, blocks, content):
         assert mbz("decompress", "-c", f"--range={wrong}", path).exit_code == 1
 
 
+@pytest.mark.parametrize("part", [["--range", "0:10"], ["--salvage"]])
+def test_an_archive_restored_in_part_is_not_removed(mbz, blocks, tmp_path, part):
+    path, _ = blocks
+    result = mbz("decompress", "--rm", *part, "-o", tmp_path / "restored", path)
+    assert result.exit_code == 1
+    assert "--rm would remove" in result.stderr
+    assert path.exists()
+    assert not (tmp_path / "restored").exists()
+
+
 def test_max_output(mbz, blocks, content):
     path, _ = blocks
     assert mbz("decompress", "-c", "--max-output", "400", path).stdout_bytes == content
