@@ -38,22 +38,13 @@ class Models:
     def open(self, folder: Path) -> tuple[Predictor, ModelId]:
         """Returns the predictor of a model folder and what an archive calls the model."""
         if folder not in self._opened:
-            from mbz import weights
-            from mbz.container import FINGERPRINT_BYTES, ModelId
-            from mbz.exact import open_predictor
+            from mbz.loading import load_model
 
-            model = weights.read(folder)
             try:
-                predictor = open_predictor(model, device=self.device, threads=self.threads or None)
+                model = load_model(folder, device=self.device, threads=self.threads or None)
             except ValueError as error:
                 raise MbzError(f"--device {self.device} cannot be used ({error})") from error
-            # A shipped model is found by its fingerprint alone, which keeps small archives small.
-            shipped = zoo.shipped_name(model.fingerprint) is not None
-            name = ModelId(
-                fingerprint=model.fingerprint[:FINGERPRINT_BYTES],
-                name=None if shipped else model.name,
-            )
-            self._opened[folder] = predictor, name
+            self._opened[folder] = model.predictor, model.id
         return self._opened[folder]
 
     def find(self, fingerprint: bytes, name: str | None) -> Predictor:
