@@ -8,8 +8,8 @@ Shapes: B lanes, S positions, P patch, D width, H query heads, G key heads, R = 
 N keys, L blocks of W positions.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -50,6 +50,9 @@ class Heads(NamedTuple):
         return Heads(*(part.narrow(-2, start, size) for part in self))
 
 
+Look: TypeAlias = "Callable[[Block, Heads], Tensor]"
+
+
 class Block:
     """3.2 and 3.3: one layer and its ring of keys and values."""
 
@@ -65,19 +68,24 @@ class Block:
         self.sharpness = arithmetic.put(tensors[f"{name}.sharpness"])[:, None]
         self.heads = [config.heads, config.kv_heads, config.kv_heads]
         self.value_scale = float(fixed.value_scale(config.head_dim))
+        self.keys_BGNE = self.key_roots_BGN = self.values_BGNE = torch.empty(0)
 
     def reset(self, lanes: int) -> None:
-        """Empties the ring."""
+        """Empties the ring, which stays where it is if there were as many lanes."""
         c = self.config
         shape = (lanes, c.kv_heads, 2 * c.window)
+        if self.key_roots_BGN.shape == shape:
+            for ring in (self.keys_BGNE, self.key_roots_BGN, self.values_BGNE):
+                ring.zero_()
+            return
         device = self.a.device
         self.keys_BGNE = torch.zeros((*shape, c.head_dim), device=device)
         self.key_roots_BGN = torch.zeros(shape, device=device)
         self.values_BGNE = torch.zeros((*shape, c.head_dim), device=device)
 
-    def extend(self, x_BSD: Tensor, t: int, rotary_S: tuple[Tensor, Tensor]) -> Tensor:
-        """The layer at positions t .. t + S - 1."""
-        q, largest = self.a.quantise(self.attend(x_BSD, t, rotary_S))
+    def extend(self, x_BSD: Tensor, rotary_S: tuple[Tensor, Tensor], look: Look) -> Tensor:
+        """The layer at the next S positions; `look` is what attends from there."""
+        q, largest = self.a.quantise(self.attend(x_BSD, rotary_S, look))
         x_BSD = x_BSD + self.out(q).mul_(largest.mul_(self.a.step))
         q, _ = self.a.quantise(x_BSD)
         u = self.up(q).clamp_min_(0)
@@ -86,7 +94,7 @@ class Block:
             self.down(u).mul_(largest.mul_(self.a.step).div_(self.a.sum_of_squares(q)))
         )
 
-    def attend(self, x_BSD: Tensor, t: int, rotary_S: tuple[Tensor, Tensor]) -> Tensor:
+    def attend(self, x_BSD: Tensor, rotary_S: tuple[Tensor, Tensor], look: Look) -> Tensor:
         """3.2: integer sums of values, all heads side by side."""
         a, c = self.a, self.config
         qkv = self.qkv(a.quantise(x_BSD)[0]).unflatten(-1, (-1, c.head_dim))
@@ -100,14 +108,18 @@ class Block:
         groups = (c.kv_heads, c.heads // c.kv_heads)
         q_root = q_root * self.sharpness[:, None]
         heads = Heads(q.unflatten(1, groups), q_root.unflatten(1, groups), k, k_root, v)
+        return look(self, heads).flatten(1, 2).transpose(1, 2).flatten(2)
+
+    def look_from(self, heads: Heads, t: int) -> Tensor:
+        """Attention of positions t .. t + S - 1, (B, G, R, S, E)."""
+        window = self.config.window
         out = [
             self.one_block(heads.narrow(at - t, size), at)
-            if size <= c.window
+            if size <= window
             else self.whole_blocks(heads.narrow(at - t, size), at)
-            for at, size in pieces(t, x_BSD.shape[1], c.window)
+            for at, size in pieces(t, heads.k.shape[2], window)
         ]
-        o_BGRSE = out[0] if len(out) == 1 else torch.cat(out, 3)
-        return o_BGRSE.flatten(1, 2).transpose(1, 2).flatten(2)
+        return out[0] if len(out) == 1 else torch.cat(out, 3)
 
     def one_block(self, heads: Heads, t: int) -> Tensor:
         """Attention of positions inside one block to the ring as it lies."""
@@ -210,7 +222,7 @@ class Stack:
         count = x_BSD.shape[1]
         cos, sin = periodic(self.rotary, self.t, count)[:, :, None]
         for block in self.blocks:
-            x_BSD = block.extend(x_BSD, self.t, (cos, sin))
+            x_BSD = block.extend(x_BSD, (cos, sin), lambda at, heads: at.look_from(heads, self.t))
         self.t += count
         return x_BSD
 
@@ -292,17 +304,32 @@ class TorchPredictor:
         if t == 0:
             x_BSD[:, 0] = self.local_start
         x_BSD += periodic(self.local_position, t, count)
-        if self.ngrams is not None:
-            values = self.ngrams(bytes_BN.unfold(1, reach, 1))
-            x_BSD[..., : values.shape[-1]] += values
+        self.add_ngrams(x_BSD, bytes_BN.unfold(1, reach, 1))
         if self.encoder is not None:
             x_BSD = self.encoder.extend(x_BSD)
         rows = last_BS if self.encoder is None else x_BSD
         self.extend_patches(rows if t else rows[:, 1:])
         from_global, self.states_BSD = self.states_BSD[:, :count], self.states_BSD[:, count:]
         self.t += count
-        q, _ = self.a.quantise(self.local_stack.extend(x_BSD + from_global))
+        return self.counts_of(self.local_stack.extend(x_BSD + from_global))
+
+    def add_ngrams(self, x_BSD: Tensor, before_BSH: Tensor) -> None:
+        """3.6: adds what the tables hold for the bytes before each position, if there are any."""
+        if self.ngrams is not None:
+            values = self.ngrams(before_BSH)
+            x_BSD[..., : values.shape[-1]] += values
+
+    def counts_of(self, x_BSD: Tensor) -> Tensor:
+        """3.6: counts (B, S, 256) from the rows of the local model."""
+        q, _ = self.a.quantise(x_BSD)
         return self.a.counts(self.head(q) * self.a.root(q))
+
+    def patches(self, rows_BND: Tensor) -> Tensor:
+        """3.1: the bytes, or rows of the encoder, of whole patches side by side (B, K, P * D)."""
+        if self.encoder is not None:
+            return rows_BND.unflatten(1, (-1, self.config.patch)).flatten(2)
+        h_BKD = self.global_bytes[rows_BND].unflatten(1, (-1, self.config.patch)).flatten(2)
+        return h_BKD + self.global_position
 
     def extend_patches(self, rows: Tensor) -> None:
         """3.1: takes what patches are made of, bytes or rows of the encoder, as they become known.
@@ -317,20 +344,23 @@ class TorchPredictor:
         rows = torch.cat(self.waiting, 1)
         whole = length // patch * patch
         rows, self.waiting = rows[:, :whole], [rows[:, whole:]]
-        if self.encoder is None:
-            rows = self.global_bytes[rows]
-        h_BKD = rows.unflatten(1, (-1, patch)).flatten(2)
-        if self.encoder is None:
-            h_BKD = h_BKD + self.global_position
-        self.states_BSD = torch.cat([self.states_BSD, self.patch_states(h_BKD)], 1)
+        self.states_BSD = torch.cat([self.states_BSD, self.patch_states(self.patches(rows))], 1)
 
     def patch_states(self, h_BKD: Tensor) -> Tensor:
         """3.1 and 3.5: what the global model says to each byte of K patches, (B, K * P, D)."""
+        return self.said(self.global_stack.extend(self.embedded(h_BKD)))
+
+    def embedded(self, h_BKD: Tensor) -> Tensor:
+        """3.1: patches as the global model takes them."""
+        if self.embed is None:
+            return h_BKD
+        q, _ = self.a.quantise(h_BKD)
+        return self.embed(q) * self.a.root(q)
+
+    def said(self, x_BKD: Tensor) -> Tensor:
+        """3.5: rows of the global model as what they say to each byte."""
         a, patch = self.a, self.config.patch
-        if self.embed is not None:
-            q, _ = a.quantise(h_BKD)
-            h_BKD = self.embed(q) * a.root(q)
-        q, _ = a.quantise(self.global_stack.extend(h_BKD))
+        q, _ = a.quantise(x_BKD)
         r = a.root(q)[..., None]
         if self.config.projection == "dense":
             return (self.project(q).unflatten(-1, (patch, -1)) * r).flatten(1, 2)

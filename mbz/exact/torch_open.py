@@ -6,6 +6,7 @@ from mbz.config import ModelConfig
 from mbz.exact import Predictor
 from mbz.exact.torch_backend import TorchPredictor
 from mbz.exact.torch_matrix import choose
+from mbz.exact.torch_steps import SteppingPredictor
 from mbz.weights import Tensors
 
 
@@ -24,7 +25,10 @@ def open_on(config: ModelConfig, tensors: Tensors, device: str) -> Predictor | N
     if device == "auto" and place.type == "cpu":
         return None
     matrix = choose(place)
-    return None if matrix is None else TorchPredictor(config, tensors, place, matrix)
+    if matrix is None:
+        return None
+    kind = SteppingPredictor if place.type == "cuda" else TorchPredictor
+    return kind(config, tensors, place, matrix)
 
 
 def find_device(device: str) -> torch.device:

@@ -18,6 +18,7 @@ from mbz.exact.selftest import digest
 from mbz.exact.torch_arithmetic import Arithmetic
 from mbz.exact.torch_backend import TorchPredictor, pieces
 from mbz.exact.torch_matrix import FloatMatrix, Int8Matrix, sound
+from mbz.exact.torch_steps import SteppingPredictor
 from mbz.weights import LARGEST_SCALE
 
 LANES, LENGTH = 3, 100  # the longest ring of the test models is 2 * 6 patches of 4 bytes
@@ -26,10 +27,11 @@ BACKENDS = [
     "compiled",
     "cpu-float",
     "cpu-int8",
+    "steps-float",
     pytest.param("cuda-float", marks=pytest.mark.gpu),
     pytest.param("cuda-int8", marks=pytest.mark.gpu),
 ]
-CPU = ["compiled", "cpu-float"]
+CPU = ["compiled", "cpu-float", "steps-float"]
 MATRICES = {"float": FloatMatrix, "int8": Int8Matrix}
 
 
@@ -43,12 +45,14 @@ def opened(model, backend: str) -> Predictor:
     if backend == "compiled":
         return CompiledPredictor(model.config, model.tensors)
     device, carrier = backend.split("-")
+    kind = TorchPredictor if device == "cpu" else SteppingPredictor
+    device = "cpu" if device == "steps" else device
     matrix = MATRICES[carrier]
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     if not sound(matrix, torch.device(device)):
         pytest.skip(f"{matrix.__name__} is not sound on this machine")
-    return TorchPredictor(model.config, model.tensors, torch.device(device), matrix)
+    return kind(model.config, model.tensors, torch.device(device), matrix)
 
 
 def scored(predictor: Predictor, data: np.ndarray, cuts: list[int]) -> np.ndarray:

@@ -1,0 +1,208 @@
+"""One byte of all lanes as a fixed sequence of operations, which a CUDA device records and repeats.
+
+`TorchPredictor` decides on the host what each step needs: which slots of a ring are filled, whether
+a patch begins. Launching its some hundred small operations one by one takes longer than they do. So
+here all that changes from step to step lies in one small buffer of numbers on the device, and the
+two kinds of steps, with a new patch and without, are recorded once each as a CUDA graph.
+
+Shapes as in `torch_backend.py`.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mbz.exact.torch_backend import Block, Heads, Stack, TorchPredictor
+
+_PLACE = 4  # numbers for each stack: slot, row of the rotary table, first and last hidden slot
+
+
+def place(t: int, window: int) -> tuple[int, int, int, int]:
+    """Where position t goes in the ring of 2W slots, and the slots that it does not see."""
+    slot = t % (2 * window)
+    even = t // window % 2 == 0
+    hidden_to = window if even and t >= window else 2 * window
+    return slot, slot, slot + 1, hidden_to
+
+
+class Places:
+    """The place of a position in a stack: numbers on the device that later steps overwrite."""
+
+    def __init__(self, numbers: Tensor, stack: Stack) -> None:
+        self.slot, self.row, self.first, self.last = numbers.split(1)
+        self.stack = stack
+        self.slots = torch.arange(2 * stack.blocks[0].config.window, device=numbers.device)
+
+    def __call__(self, x_BSD: Tensor) -> Tensor:
+        """`Stack.extend` by one position."""
+        self.hidden = (self.slots >= self.first) & (self.slots < self.last)
+        cos, sin = self.stack.rotary.index_select(-2, self.row)[:, :, None]
+        for block in self.stack.blocks:
+            x_BSD = block.extend(x_BSD, (cos, sin), self.look)
+        return x_BSD
+
+    def look(self, block: Block, heads: Heads) -> Tensor:
+        """`Block.one_block` over the whole ring."""
+        q, q_root, k, k_root, v = heads
+        block.keys_BGNE.index_copy_(2, self.slot, k)
+        block.key_roots_BGN.index_copy_(2, self.slot, k_root[..., 0])
+        block.values_BGNE.index_copy_(2, self.slot, v)
+        scores = block.scores(q, q_root, block.keys_BGNE, block.key_roots_BGN)
+        p = block.a.softmax(scores.masked_fill_(self.hidden, -torch.inf))
+        return (p.flatten(2, 3) @ block.values_BGNE).unflatten(2, p.shape[2:4])
+
+
+class Steps:
+    """Steps of a predictor from its present state on, until `back` gives the state back to it."""
+
+    def __init__(self, predictor: TorchPredictor) -> None:
+        self.of, config = predictor, predictor.config
+        lanes, device = len(predictor.before_BH), predictor.a.device
+        # Two numbers of the patch, then those of the stacks, then the bytes that came.
+        self.stacks = [s for s in (predictor.local_stack, predictor.encoder) if s is not None]
+        self.size = 2 + _PLACE * (len(self.stacks) + 1)
+        self.host = torch.zeros(self.size + lanes, dtype=torch.long)
+        if device.type == "cuda":
+            self.host = self.host.pin_memory()
+        self.numbers = self.host.to(device)
+        self.in_patch, self.behind, *_ = self.numbers.split(1)
+        parts = [*self.numbers[2 : self.size].split(_PLACE)]
+        self.global_step = Places(parts[0], predictor.global_stack)
+        self.local_step = Places(parts[1], predictor.local_stack)
+        self.encode = Places(parts[2], predictor.encoder) if predictor.encoder else None
+        self.symbols = self.numbers[self.size :, None]
+
+        self.before_BH = predictor.before_BH.clone()
+        width = config.local_stack.width
+        self.states_BPD = torch.zeros((lanes, config.patch, width), device=device)
+        kind = torch.long if self.encode is None else torch.float32
+        shape = (lanes, config.patch, *([] if self.encode is None else [width]))
+        self.rows = torch.zeros(shape, dtype=kind, device=device)
+        self.counts = torch.zeros((lanes, 256), device=device)
+        self.graphs: dict[bool, torch.cuda.CUDAGraph] = {}
+
+    def begin(self) -> None:
+        """Takes over the predictor's state, at a position above 0."""
+        self.t = self.of.t
+        # The step to come appends the last byte itself.
+        self.before_BH[:, 1:] = self.of.before_BH[:, :-1]
+        self.host[self.size :] = self.of.before_BH[:, -1]
+        self.pushed = True
+        waiting = torch.cat(self.of.waiting, 1)
+        self.rows[:, : waiting.shape[1]] = waiting
+        if self.t % self.of.config.patch:
+            self.states_BPD[:, self.t % self.of.config.patch :] = self.of.states_BSD
+
+    def back(self) -> None:
+        """Gives the state back to the predictor."""
+        patch = self.of.config.patch
+        if self.pushed:
+            self.numbers.copy_(self.host)
+            self.shift()
+        self.of.t = self.t
+        self.of.before_BH = self.before_BH.clone()
+        self.of.waiting = [self.rows[:, : (self.t - 1) % patch].clone()]
+        self.of.states_BSD = self.states_BPD[:, self.t % patch or patch :].clone()
+        for stack in self.stacks:
+            stack.t = self.t
+        self.of.global_stack.t = 1 + (self.t - 1) // patch
+
+    def push(self, symbols_B: NDArray[np.uint8]) -> None:
+        """Takes the bytes that came."""
+        self.host[self.size :] = torch.from_numpy(symbols_B)
+        self.pushed = True
+
+    def next(self) -> NDArray[np.float32]:
+        """`TorchPredictor.counts` at the next position."""
+        patch = self.of.config.patch
+        in_patch = self.t % patch
+        numbers = [in_patch, (self.t - 1) % patch]
+        numbers += place(self.t // patch, self.of.config.global_stack.window)
+        for stack in self.stacks:
+            numbers += place(self.t, stack.blocks[0].config.window)
+        self.host[: self.size] = torch.tensor(numbers)
+        self.numbers.copy_(self.host, non_blocking=True)  # `cpu` below waits for it
+        self.run(starts=in_patch == 0)
+        self.t += 1
+        self.pushed = False
+        counts: NDArray[np.float32] = self.counts.to("cpu", copy=True).numpy()
+        return counts
+
+    def run(self, *, starts: bool) -> None:
+        """One step, recorded when it comes for the first time."""
+        if self.of.a.device.type != "cuda":
+            self.step(starts=starts)
+            return
+        if starts not in self.graphs:
+            before_BH = self.before_BH.clone()  # all else is written over by the step to come
+            self.step(starts=starts)  # so that libraries take what memory they need
+            self.before_BH.copy_(before_BH)
+            torch.cuda.synchronize()
+            self.graphs[starts] = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graphs[starts]):
+                self.step(starts=starts)
+        self.graphs[starts].replay()
+
+    def step(self, *, starts: bool) -> None:
+        """`TorchPredictor.extend` by one position; `starts`: with it begins a patch."""
+        of = self.of
+        self.shift()
+        last_B1 = self.before_BH[:, -1:]
+        x_BSD = of.local_bytes[last_B1] + of.local_position.index_select(-2, self.in_patch)
+        of.add_ngrams(x_BSD, self.before_BH[:, None])
+        if self.encode is not None:
+            x_BSD = self.encode(x_BSD)
+        self.rows.index_copy_(1, self.behind, last_B1 if self.encode is None else x_BSD)
+        if starts:
+            h_BKD = of.embedded(of.patches(self.rows))
+            self.states_BPD.copy_(of.said(self.global_step(h_BKD)))
+        x_BSD = self.local_step(x_BSD + self.states_BPD.index_select(1, self.in_patch))
+        self.counts.copy_(of.counts_of(x_BSD)[:, 0])
+
+    def shift(self) -> None:
+        """Appends the bytes that came."""
+        self.before_BH.copy_(torch.cat([self.before_BH[:, 1:], self.symbols], 1))
+
+
+class SteppingPredictor(TorchPredictor):
+    """`TorchPredictor` whose single steps are recorded."""
+
+    steps: Steps | None = None
+    stepping = False
+
+    @torch.inference_mode()
+    def reset(self, lanes: int) -> None:
+        """Starts `lanes` empty streams; keeps what was recorded if there were as many."""
+        self.stepping = False
+        if self.steps is not None and len(self.steps.before_BH) != lanes:
+            self.steps = None
+        super().reset(lanes)
+
+    @torch.inference_mode()
+    def counts(self) -> NDArray[np.float32]:
+        """Counts of the next byte of each lane, (B, 256)."""
+        if self.t == 0:
+            return super().counts()
+        if self.steps is None:
+            self.steps = Steps(self)
+        if not self.stepping:
+            self.steps.begin()
+            self.stepping = True
+        return self.steps.next()
+
+    @torch.inference_mode()
+    def push(self, symbols_B: NDArray[np.uint8]) -> None:
+        """Appends one byte to each lane."""
+        if self.stepping and self.steps is not None:
+            self.steps.push(symbols_B)
+        else:
+            super().push(symbols_B)
+
+    @torch.inference_mode()
+    def score_part(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """`score` of so few bytes that what they need in between fits in the cache."""
+        if self.stepping and self.steps is not None:
+            self.steps.back()
+            self.stepping = False
+        return super().score_part(symbols_BS)
