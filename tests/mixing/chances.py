@@ -21,6 +21,16 @@ CASES = (
 )
 
 
+def de_bruijn(order):
+    """Bits in which each pattern of `order` bits comes once, the greedy way: a one where it may."""
+    seen, bits = set(), [0] * order
+    while len(bits) < (1 << order) + order - 1:
+        past = tuple(bits[len(bits) - order + 1 :])
+        bits.append(0 if (*past, 1) in seen else 1)
+        seen.add((*past, bits[-1]))
+    return bits[order - 1 :]
+
+
 def block(name):
     rng = np.random.default_rng(7)
     noise = rng.integers(0, 256, 40, dtype=np.uint8)
@@ -28,7 +38,7 @@ def block(name):
         "random": noise,
         "zeros": np.zeros(40, np.uint8),
         "alternating": np.tile(np.array([0x55, 0xAA], np.uint8), 50)[:67],
-        "de_bruijn": np.packbits([1 if ((n * n + n) >> 3) & 1 else 0 for n in range(480)]),
+        "de_bruijn": np.packbits(de_bruijn(9)),
         "repeats": np.tile(noise[:31], 6)[:123],  # long matches over lane borders
         "picture": (np.arange(120) * 3 % 251 + noise[np.arange(120) % 40] % 9).astype(np.uint8),
         "sound": np.cumsum(rng.integers(-900, 900, (40, 2)), 0)
