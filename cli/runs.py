@@ -84,12 +84,14 @@ def result(folder: Path, outcome: Outcome) -> str:
     from mbz import zoo
     from mbz.container import FINGERPRINT_BYTES
 
-    fingerprint = zoo.fingerprint(folder)[:FINGERPRINT_BYTES].hex()
+    mark = "a baseline, for mbz score alone"
+    if (folder / zoo.WEIGHTS).exists():
+        mark = f"fingerprint {zoo.fingerprint(folder)[:FINGERPRINT_BYTES].hex()}"
     best = outcome.best
     if best is None:
-        return f"fingerprint {fingerprint}, validation none held out"
+        return f"{mark}, validation none held out"
     step = "" if best["step"] == outcome.step else f" (weights of step {best['step']})"
-    return f"fingerprint {fingerprint}, validation {best['bits']:.3f} bpb{step}"
+    return f"{mark}, validation {best['bits']:.3f} bpb{step}"
 
 
 def expected(config: RunConfig, device: DeviceName) -> str:

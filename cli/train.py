@@ -29,6 +29,10 @@ Preset = Annotated[
     Literal["tiny", "small", "base", "large"] | None,
     typer.Option(help="Size of the network; none: tiny."),
 ]
+Arch = Annotated[
+    Literal["transformer", "sliding", "perceiver", "paper"] | None,
+    typer.Option(help="A baseline to compare with, for `score` only; none: MEGABYTE."),
+]
 Start = Annotated[
     str | None,
     typer.Option("--from", metavar="NAME|PATH", help="Model or run to start from."),
@@ -63,6 +67,7 @@ def train(
     scan: options.Scan = None,
     config: Config = None,
     preset: Preset = None,
+    arch: Arch = None,
     start: Start = None,
     time: Time = None,
     steps: Steps = None,
@@ -88,6 +93,7 @@ def train(
     train_flags = {"seconds": time, "steps": steps, "batch": batch, "sequence": sequence}
     flags = {
         "preset": preset,
+        "arch": arch,
         "start": start,
         "name": name,
         "train": train_flags | {"seed": seed, "shard": shard or None},

@@ -170,14 +170,14 @@ class ModelConfig:
         Fields that have a default may be absent, as they are in files older than the fields.
         """
         plain = {"global_stack": StackConfig, "local_stack": StackConfig}
-        values = dict(_checked(cls, data))
+        values = dict(checked(cls, data))
         for name, kind in plain.items():
-            values[name] = kind(**_checked(kind, values[name]))
+            values[name] = kind(**checked(kind, values[name]))
         values["ngram_orders"] = tuple(values.get("ngram_orders", ()))
         return cls(**values)
 
 
-def _checked(kind: type, data: object) -> dict[str, Any]:
+def checked(kind: type, data: object) -> dict[str, Any]:
     """`data` if it has the fields of the dataclass `kind`, each of its declared type."""
     if not isinstance(data, dict):
         msg = f"{kind.__name__} must be a table"
@@ -191,6 +191,12 @@ def _checked(kind: type, data: object) -> dict[str, Any]:
     for name, value in data.items():
         if declared[name] is int and type(value) is not int:
             msg = f"{name} must be a whole number"
+            raise ValueError(msg)
+        if declared[name] is float and type(value) not in (int, float):
+            msg = f"{name} must be a number"
+            raise ValueError(msg)
+        if declared[name] is bool and type(value) is not bool:
+            msg = f"{name} must be true or false"
             raise ValueError(msg)
         if declared[name] == tuple[int, ...] and not (
             isinstance(value, list) and all(type(n) is int for n in value)

@@ -20,6 +20,7 @@ from pathlib import Path
 from mbz.errors import ModelError, ModelMismatch
 
 WEIGHTS = "weights.safetensors"
+RUN = "config.toml"  # of a run of `mbz train`
 MAX_HEADER = 1 << 20  # bytes of safetensors header; ours take a few thousand
 
 
@@ -68,6 +69,11 @@ def find(name_or_path: str | None = None) -> Path:
         raise ModelError("no default model is installed; name one with --model NAME|PATH")
     if _is_model(path := Path(name)):
         return path
+    if (path / RUN).is_file():
+        raise ModelError(
+            f"{name} is a run without {WEIGHTS}: it has not ended, or is of a baseline, which "
+            "only 'mbz score' can use"
+        )
     if path.name != name:  # it has a separator, so a path was meant
         raise ModelError(f"{name}: not a model folder (it has no {WEIGHTS}); see 'mbz models list'")
     for wanted in (name, registry().aliases.get(name)):

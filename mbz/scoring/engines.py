@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from mbz import weights, zoo
+from mbz.baselines import Network, build
 from mbz.exact import Predictor, open_predictor
 from mbz.exact.torch_open import find_device
 from mbz.layers import LOG2_E
@@ -16,15 +17,17 @@ from mbz.scoring.windows import Engine
 from mbz.training import checkpoint
 from mbz.training.start import trained
 
-# Bytes at once. On a GPU its memory is the limit; the integers' 256 counts a byte should stay in a
-# cache.
+# Bytes at once. On a GPU its memory is the limit, and of baselines that torch's attention takes
+# less than 65536 patches; the integers' 256 counts a byte should stay in a cache.
 MOST = {"cuda": 1 << 19, "cpu": 1 << 13}
+MOST_OF_BASELINE = {"cuda": 1 << 17, "cpu": 1 << 13}
 
 
 def open_engine(name_or_path: str | None, device: str, threads: int | None) -> Engine:
     """The fastest engine of a model: bfloat16 on CUDA, the coder's integers on the CPU.
 
-    A run folder that has no exported model yet runs in floating point anywhere.
+    A run folder that has no exported model, not yet or for it is a baseline, runs in floating
+    point anywhere.
 
     Args:
         name_or_path: model or run; None for the default model.
@@ -42,7 +45,7 @@ def open_engine(name_or_path: str | None, device: str, threads: int | None) -> E
         model = weights.read(zoo.find(name_or_path))
         return IntegerEngine(open_predictor(model, device, threads), model.config.patch)
     config, state = trained(name_or_path or str(zoo.find(None)))
-    network = Megabyte(config)
+    network = build(config)
     network.load_state_dict(state)
     return FloatEngine(network.to(place))
 
@@ -50,11 +53,12 @@ def open_engine(name_or_path: str | None, device: str, threads: int | None) -> E
 class FloatEngine:
     """Any network in torch: bfloat16 products on CUDA, float32 elsewhere."""
 
-    def __init__(self, model: Megabyte) -> None:
+    def __init__(self, model: Network) -> None:
         self.model = model.eval()
         self.device = next(model.parameters()).device
         self.patch = model.config.patch
-        self.most = MOST[self.device.type]
+        is_baseline = not isinstance(model, Megabyte)
+        self.most = (MOST_OF_BASELINE if is_baseline else MOST)[self.device.type]
 
     @torch.inference_mode()
     def bits(self, bytes_BT: NDArray[np.uint8]) -> NDArray[np.float32]:

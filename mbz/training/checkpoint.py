@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mbz.config import ModelConfig
+from mbz.baselines.config import NetworkConfig, network_config
 from mbz.errors import MbzError
 
 FOLDER = "checkpoints"
@@ -116,12 +116,12 @@ def read(checkpoint: Path, group: str) -> dict[str, Tensor]:
         raise _damaged(checkpoint, error) from error
 
 
-def read_config(checkpoint: Path) -> ModelConfig:
+def read_config(checkpoint: Path) -> NetworkConfig:
     """The shape of the model."""
-    return ModelConfig.from_dict(read_state(checkpoint)["config"]["model"])
+    return network_config(read_state(checkpoint)["config"]["model"])
 
 
-def read_weights(checkpoint: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+def read_weights(checkpoint: Path) -> tuple[NetworkConfig, dict[str, Tensor]]:
     """The shape of the model and its float weights, the averaged ones if there are any."""
     tensors = read(checkpoint, "average") or read(checkpoint, "model")
     return read_config(checkpoint), tensors

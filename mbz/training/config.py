@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from mbz.baselines.config import NetworkConfig
 from mbz.config import ModelConfig, require
 from mbz.media.reading import Kind, Reading
 from mbz.training.data import Source
@@ -132,7 +133,7 @@ class RunConfig:
         start: name or folder of the model to start from; None for weights drawn from the seed.
     """
 
-    model: ModelConfig
+    model: NetworkConfig
     train: TrainConfig
     data: DataConfig
     name: str | None = None
@@ -143,6 +144,10 @@ class RunConfig:
         if self.train.sequence % self.model.patch:
             msg = f"sequence must be a multiple of the patch size, {self.model.patch}"
             raise ValueError(msg)
+        plain = not isinstance(self.model, ModelConfig)
+        for name in ("recompute", "shard"):
+            rule = "must be false for a baseline, which cannot do so"
+            require(not (plain and getattr(self.train, name)), name, rule)
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as plain dictionaries and lists; what is None is left out."""

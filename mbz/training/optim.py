@@ -4,9 +4,10 @@ import math
 from collections import defaultdict
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mbz.model import Linear, Megabyte
+from mbz.baselines import Network
+from mbz.model import Linear
 from mbz.training.config import TrainConfig
 
 # Five steps of this quintic bring singular values between 0 and 1 near 1 (Keller Jordan's Muon).
@@ -59,9 +60,11 @@ class Muon(torch.optim.Muon):
                 torch._foreach_add_(same, directions, alpha=-rate)
 
 
-def optimisers(model: Megabyte, config: TrainConfig) -> list[torch.optim.Optimizer]:
+def optimisers(model: Network, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the model; AdamW for embeddings, vectors and the head."""
-    matrices = [m.weight for m in model.modules() if isinstance(m, Linear) and m is not model.head]
+    head = getattr(model, "head", None)  # baselines have tied theirs to the embedding
+    linears = [m for m in model.modules() if isinstance(m, Linear | nn.Linear) and m is not head]
+    matrices = [m.weight for m in linears]
     chosen = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in chosen]
     fused = rest[0].is_cuda

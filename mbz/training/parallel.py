@@ -13,9 +13,10 @@ from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from mbz.baselines import Network
 from mbz.errors import FailedElsewhere
 from mbz.exact.torch_open import find_device
-from mbz.model import Block, Megabyte
+from mbz.model import Block
 
 GRACE = 0.5
 """Seconds that the threads of a team have to finish."""
@@ -103,7 +104,7 @@ def joined(device: str) -> Iterator[tuple[Team, torch.device]]:
         time.sleep(GRACE)
 
 
-def shard(model: Megabyte) -> None:
+def shard(model: Network) -> None:
     """Spreads the weights over the team; each layer is gathered while it is needed."""
     for block in [module for module in model.modules() if isinstance(module, Block)]:
         fully_shard(block)

@@ -3,7 +3,7 @@
     config.toml            all settings, for `--resume` and for `--config` of another run
     log.jsonl              each step and each validation (`record.py`); curve.png, its picture
     checkpoints/step-N/    where to go on from (`checkpoint.py`)
-    weights.safetensors    at the end: the model, for all other commands
+    weights.safetensors    at the end: the model, for all other commands; of baselines there is none
 
 What is exported is what did best on the bytes held out, or what came last if there are none.
 """
@@ -17,6 +17,8 @@ from pathlib import Path
 import torch
 
 from mbz import quantize
+from mbz.baselines import Network
+from mbz.config import ModelConfig
 from mbz.errors import MbzError
 from mbz.model import Megabyte
 from mbz.training import checkpoint, record, settings
@@ -116,7 +118,7 @@ def run(
         if last is not None:
             trainer.load({group: checkpoint.read(last, group) for group in GROUPS})
         finished = train(trainer, data.validation, state, scribe, should_stop=should_stop)
-        if finished and team.leads:
+        if finished and team.leads and isinstance(config.model, ModelConfig):
             _export(config, folder)
         return Outcome(finished=finished, step=state.step, best=state.best)
 
@@ -165,7 +167,7 @@ def read_data(
     return batches, data
 
 
-def first_model(config: RunConfig, place: torch.device) -> Megabyte:
+def first_model(config: RunConfig, place: torch.device) -> Network:
     """The model before the first step."""
     model = untrained(config.model, config.train.seed, place)
     if config.start is not None:
@@ -241,6 +243,7 @@ def _export(config: RunConfig, folder: Path) -> None:
     chosen = checkpoint.best(folder)
     assert chosen is not None  # the end of training has just been saved
     shape, state = checkpoint.read_weights(chosen)
+    assert isinstance(shape, ModelConfig)
     model = Megabyte(shape)
     model.load_state_dict(state)
     partial = folder / ".export"

@@ -2,7 +2,8 @@
 
 The file has the tables of `RunConfig` and may leave out whatever has a default:
 
-    preset = "tiny"                   # or a table [model], or both: the table changes the preset
+    preset = "tiny"                   # or a table [model], or both: the table changes the preset;
+                                      # in it `arch` makes it a baseline (`mbz.baselines`)
     [train]
     seconds = 600
     [data]
@@ -20,7 +21,8 @@ from typing import Any, TypeAlias, get_args, get_origin
 import tomli_w
 
 from mbz import zoo
-from mbz.config import PRESETS, ModelConfig
+from mbz.baselines.config import NetworkConfig, default_of, network_config
+from mbz.config import PRESETS
 from mbz.training import checkpoint
 from mbz.training.config import DataConfig, RunConfig, TrainConfig
 
@@ -78,7 +80,7 @@ def absolute(table: Table, folder: Path) -> dict[str, Any]:
 
 
 def resolve(
-    file: Table, flags: Table, *, on_cpu: bool, shape_of: Callable[[str], ModelConfig] | None
+    file: Table, flags: Table, *, on_cpu: bool, shape_of: Callable[[str], NetworkConfig] | None
 ) -> RunConfig:
     """The configuration of a run.
 
@@ -132,23 +134,38 @@ def differences(before: Table, now: Table, prefix: str = "") -> list[str]:
     return found
 
 
-def _model(file: Table, flags: Table, start: ModelConfig | None) -> ModelConfig:
+def _model(file: Table, flags: Table, start: NetworkConfig | None) -> NetworkConfig:
     """The shape asked for; that of the model to start from unless something contradicts it."""
+    if "arch" in flags and "preset" in flags:
+        msg = "arch and preset contradict each other; a preset is of MEGABYTE, and arch a baseline"
+        raise ValueError(msg)
     if "preset" in flags:  # a flag beats all that the file says of the model
         file = {"preset": flags["preset"]}
+    if "arch" in flags:
+        file = {"model": {"arch": flags["arch"]}}
     asked = "preset" in file or "model" in file
     if start is not None and not asked:
         return start
-    preset = file.get("preset", DEFAULT_PRESET)
-    if preset not in PRESETS:
-        msg = f"preset {preset!r} is unknown; take one of {', '.join(PRESETS)}"
-        raise ValueError(msg)
-    base = PRESETS[preset].to_dict()
-    model = ModelConfig.from_dict(_merged(base, file.get("model", {})))
+    model = network_config(_merged(_base(file).to_dict(), file.get("model", {})))
     if start not in (None, model):
         msg = "the model to start from has another shape than asked for; leave out preset and model"
         raise ValueError(msg)
     return model
+
+
+def _base(file: Table) -> NetworkConfig:
+    """The shape that the table [model] of a file changes."""
+    arch = file.get("model", {}).get("arch")
+    if arch is not None and "preset" in file:
+        msg = "arch and preset contradict each other; leave out one of them"
+        raise ValueError(msg)
+    if arch is not None:
+        return default_of(arch)
+    preset = file.get("preset", DEFAULT_PRESET)
+    if preset not in PRESETS:
+        msg = f"preset {preset!r} is unknown; take one of {', '.join(PRESETS)}"
+        raise ValueError(msg)
+    return PRESETS[preset]
 
 
 def _lists(table: Table) -> dict[str, Any]:
@@ -194,7 +211,7 @@ def _check(table: object, known: Mapping[str, Any], where: str) -> None:
 def _wanted(kind: Any, value: object) -> str | None:  # noqa: ANN401 - types are of any kind
     """What a value of type `kind` would be, if `value` is not one."""
     if isinstance(kind, UnionType):
-        [kind] = set(get_args(kind)) - {NoneType}
+        kind = next(k for k in get_args(kind) if k is not NoneType)  # of several, all are tables
     if get_origin(kind) is tuple:
         inner = get_args(kind)[0]
         fits = isinstance(value, list) and all(_wanted(inner, v) is None for v in value)

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from mbz import weights, zoo
-from mbz.config import ModelConfig
-from mbz.model import Megabyte
+from mbz.baselines import Network, build
+from mbz.baselines.config import NetworkConfig
 from mbz.quantize import float_state
 from mbz.training import checkpoint
 
 
-def untrained(config: ModelConfig, seed: int, device: torch.device | str = "cpu") -> Megabyte:
+def untrained(config: NetworkConfig, seed: int, device: torch.device | str = "cpu") -> Network:
     """A model whose weights are drawn from `seed`, the same ones on every device.
 
     Args:
@@ -22,12 +22,12 @@ def untrained(config: ModelConfig, seed: int, device: torch.device | str = "cpu"
     """
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
         torch.manual_seed(seed)
-        model = Megabyte(config)
+        model = build(config)
     return model.to(device)
 
 
-def trained(name_or_path: str) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """The shape and the float weights of a model, for `Megabyte.load_state_dict`.
+def trained(name_or_path: str) -> tuple[NetworkConfig, dict[str, Tensor]]:
+    """The shape and the float weights of a model, for `load_state_dict`.
 
     Args:
         name_or_path: a run folder, whose best checkpoint is taken, or else any model, whose
@@ -43,7 +43,7 @@ def trained(name_or_path: str) -> tuple[ModelConfig, dict[str, Tensor]]:
     return model.config, float_state(model.config, model.tensors)
 
 
-def shape(name_or_path: str) -> ModelConfig:
+def shape(name_or_path: str) -> NetworkConfig:
     """The shape alone of what `trained` returns."""
     best = checkpoint.best(Path(name_or_path))
     if best is not None:

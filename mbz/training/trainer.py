@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mbz.model import Megabyte, Stack
+from mbz.baselines import Network
+from mbz.model import Stack
 from mbz.training import parallel
 from mbz.training.config import TrainConfig
 from mbz.training.data import Corpus, sample_positions
@@ -59,12 +60,12 @@ class Batches:
 class Loss(nn.Module):
     """The loss of a model as a module of its own, as `parallel.replicate` wants it."""
 
-    def __init__(self, model: Megabyte) -> None:
+    def __init__(self, model: Network) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, bytes_BT: Tensor) -> Tensor:
-        """As `Megabyte.loss`."""
+        """Mean bits per byte."""
         return self.model.loss(bytes_BT)
 
 
@@ -72,7 +73,7 @@ class Trainer:
     """A model in training, with its optimisers and the average of its weights."""
 
     def __init__(
-        self, model: Megabyte, batches: Batches, config: TrainConfig, team: Team = ALONE
+        self, model: Network, batches: Batches, config: TrainConfig, team: Team = ALONE
     ) -> None:
         """Puts the model to training, in place, on the device where it is."""
         self.model, self.config, self.team = model.train(), config, team

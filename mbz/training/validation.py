@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from mbz.model import Megabyte
+from mbz.baselines import Network
 from mbz.training.config import TrainConfig
 from mbz.training.data import Corpus
 from mbz.training.parallel import ALONE, Team
@@ -14,7 +14,7 @@ STEPS = 8
 
 @torch.no_grad()
 def evaluate(
-    model: Megabyte, corpus: Corpus, config: TrainConfig, team: Team = ALONE
+    model: Network, corpus: Corpus, config: TrainConfig, team: Team = ALONE
 ) -> float | None:
     """Bits per byte of a corpus cut into sequences, of which at most STEPS batches are taken.
 

@@ -297,3 +297,31 @@ def test_the_presets_are_those_of_the_library():
     preset = get_args(get_args(train.Preset)[0])[0]
     assert get_args(preset) == tuple(PRESETS)
     assert "--preset" in CliRunner().invoke(app, ["train", "--help"]).stdout
+
+
+def test_a_baseline_is_trained_and_scored_but_no_archive_can_use_it(mbz, tmp_path, content):
+    text, out, settings = tmp_path / "text", tmp_path / "baseline", tmp_path / "small.toml"
+    text.write_bytes(content * 4)
+    settings.write_text('[model]\narch = "paper"\nlength = 64\nglobal_layers = 1\nlocal_layers = 1\n')
+    flags = ("--steps", "1", "--batch", "1", "--sequence", "64", "--device", "cpu")
+    made = mbz("train", "--data", text, "--config", settings, "--out", out, *flags)
+    assert made.exit_code == 0, made.stderr
+    assert "baseline" in made.stderr
+    scored = mbz("score", "-m", out, "--context", "64", "--stride", "--device", "cpu", text)
+    assert scored.exit_code == 0, scored.stderr
+    long = mbz("score", "-m", out, "--device", "cpu", text)
+    assert long.exit_code == 1
+    assert "at most 64 bytes" in long.stderr
+    for args in (("compress", text), ("sample",), ("score", "--exact", text)):
+        refused = mbz(*args, "-m", out)
+        assert refused.exit_code == 1
+        assert "only 'mbz score' can use" in refused.stderr
+
+
+def test_an_architecture_and_a_preset_contradict_each_other(mbz, tmp_path, content):
+    text = tmp_path / "text"
+    text.write_bytes(content)
+    flags = ("--arch", "perceiver", "--preset", "tiny", "--out", tmp_path / "run")
+    refused = mbz("train", "--data", text, *flags)
+    assert refused.exit_code == 1
+    assert "arch and preset" in refused.stderr
