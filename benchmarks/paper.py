@@ -1,109 +1,334 @@
 """The paper's tables at small scale, each row trained and scored by the project's own commands.
 
-    python benchmarks/paper.py --out OUT --seconds 60 \
-        --text TRAIN TEST --images64 TRAIN TEST --images256 TRAIN TEST --audio TRAIN TEST
+    python benchmarks/paper.py --data DATA --out OUT --gpus 2 --workers 3
 
-Rows are those of paper.toml whose data is given. All train for the same time, so they are matched
-by compute as measured. Results go to OUT/results.json, row by row; rows that are there already are
-not run again, and a row that failed is.
+Rows, shapes and budgets are in paper.toml; DATA has the folders text, images64, images256 and
+audio, each with a folder train and a folder test. Rows of a table are matched by compute as
+measured: first each shape is timed with a GPU to itself, then each row trains for as many steps as
+its budget of seconds holds, so that several may share a GPU meanwhile. Rows that generate are timed
+at the end, one at a time.
+
+OUT/results.json is written row by row. Started again, the program goes on: what is there is not
+run again, what failed is. OUT/NAME.log has what the commands of a row said.
 """
 
 import argparse
+import gc
 import json
+import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import tomllib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import tomli_w
 
-DATA = ("text", "images64", "images256", "audio")
+TIMED = 20
+"""Steps by which a shape is timed."""
+Json = dict[str, Any]
 
 
-def mbz(*args: str) -> str:
+@dataclass(kw_only=True)
+class Store:
+    """A JSON object in a file, written at each change."""
+
+    path: Path
+    values: Json = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        if self.path.exists():
+            self.values = json.loads(self.path.read_text("utf-8"))
+
+    def set(self, key: str, value: object) -> None:
+        """Adds a value or replaces it."""
+        with self.lock:
+            self.values[key] = value
+            partial = self.path.with_suffix(".partial")
+            partial.write_text(json.dumps(self.values, indent=1), encoding="utf-8")
+            partial.replace(self.path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of a table: what it is called, and the settings of its run but for the steps."""
+
+    name: str
+    given: Json
+    settings: Json
+    seconds: float
+    test: Path
+
+    @property
+    def shape(self) -> str:
+        """What rows have in common that take the same time for a step."""
+        parts = (self.settings["model"], self.settings["train"])
+        return json.dumps(parts, sort_keys=True)
+
+
+def rows_of(configs: Json, data: Path) -> list[Row]:
+    """All rows in their order."""
+    rows = []
+    for given in configs["rows"]:
+        base, shape = configs["data"][given["data"]], configs["shapes"][given["shape"]]
+        train = base["train"] | shape.get("train", {}) | given.get("train", {})
+        model = {key: value for key, value in shape.items() if key != "train"}
+        files = {"paths": [str(data / given["data"] / "train")], "validation": 0.0}
+        files |= {"kind": base["kind"]} | ({"scan": given["scan"]} if "scan" in given else {})
+        rows.append(
+            Row(
+                name=given["name"],
+                given=given,
+                settings={"model": model, "train": train, "data": files},
+                seconds=given.get("seconds", base["seconds"]),
+                test=data / given["data"] / "test",
+            )
+        )
+    return rows
+
+
+def environment(gpu: int | None) -> dict[str, str]:
+    """Variables of a process that shall see one GPU, or none."""
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "4")}
+    return os.environ | threads | {"CUDA_VISIBLE_DEVICES": "" if gpu is None else str(gpu)}
+
+
+def time_shapes(file: Path) -> None:
+    """Prints a line of JSON for each of the settings in `file`: seconds of a step.
+
+    Ends after the first that fails, as it may have spoilt the device.
+    """
+    import torch  # noqa: PLC0415 - not for the other processes
+
+    from mbz.training import settings  # noqa: PLC0415
+    from mbz.training.estimate import estimate  # noqa: PLC0415
+
+    for shape, given in json.loads(file.read_text("utf-8")).items():
+        train = given["train"] | {"steps": 1}
+        resolved = settings.resolve(given | {"train": train}, {}, on_cpu=False, shape_of=None)
+        try:
+            found = estimate(resolved, timed=TIMED if os.environ["CUDA_VISIBLE_DEVICES"] else 1)
+        except Exception as error:
+            words = str(error).splitlines() or [repr(error)]
+            print(json.dumps({"shape": shape, "error": words[0]}), flush=True)
+            raise
+        sizes = {"parameters": found.parameters, "multiply_adds": found.multiply_adds}
+        print(json.dumps({"shape": shape, "seconds": found.seconds} | sizes), flush=True)
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def calibrate(rows: list[Row], gpus: list[int | None], store: Store) -> None:
+    """Times the shapes that were not, each with a GPU to itself."""
+    left = {row.shape: row.settings for row in rows if row.shape not in store.values}
+    todo = [dict(list(left.items())[i :: len(gpus)]) for i in range(len(gpus))]
+
+    def work(number: int) -> None:
+        file = store.path.with_name(f"calibrate-{number}.json")
+        while todo[number]:
+            file.write_text(json.dumps(todo[number]), encoding="utf-8")
+            command = [sys.executable, __file__, "--time-shapes", str(file)]
+            with (
+                file.with_suffix(".log").open("a") as log,
+                subprocess.Popen(
+                    command,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    env=environment(gpus[number]),
+                ) as process,
+            ):
+                before = len(todo[number])
+                for line in process.stdout or ():
+                    found = json.loads(line)
+                    shape = found.pop("shape")
+                    todo[number].pop(shape)
+                    if "error" in found:
+                        print(f"cannot be timed: {found['error']}: {shape}", flush=True)
+                    else:
+                        store.set(shape, found)
+            if len(todo[number]) == before:  # it never came to the first
+                todo[number].pop(next(iter(todo[number])))
+
+    with ThreadPoolExecutor(len(gpus)) as pool:
+        list(pool.map(work, range(len(gpus))))
+
+
+def mbz(*words: str, gpu: int | None, log: Path) -> str:
     """What a command prints; CalledProcessError if it fails."""
-    command = [sys.executable, "-m", "mbz_cli", *args]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    with log.open("a", encoding="utf-8") as file:
+        done = subprocess.run(
+            [sys.executable, "-m", "mbz_cli", *words],
+            check=True,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+            errors="replace",
+            env=environment(gpu),
+        )
+    return done.stdout
 
 
-def measured(
-    row: dict[str, Any], config: dict[str, Any], test: str, run: Path, device: str
-) -> dict[str, Any]:
+def measured(row: Row, timing: Json, gpu: int | None, run: Path, scale: float) -> Json:
     """Trains and scores one row, in a new folder."""
     shutil.rmtree(run, ignore_errors=True)
-    settings = run.with_suffix(".toml")
-    settings.write_text(tomli_w.dumps(config), encoding="utf-8")
-    mbz("train", "--quiet", "--config", str(settings), "--out", str(run), "--device", device)
-    log = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
-    train, data = config["train"], config["data"]
-    reading = ["--as", data["kind"], *(["--scan", data["scan"]] if "scan" in data else [])]
-    context = ["--context", str(train["sequence"])]
-    found: dict[str, Any] = {
-        "bytes trained": log[-1]["step"] * train["batch"] * train["sequence"],
-        "seconds": log[-1]["seconds"],
+    log = run.with_suffix(".log")
+    train = row.settings["train"]
+    steps = max(2, round(row.seconds * scale / timing["seconds"]))
+    train = train | {"steps": steps, "warmup": min(train.get("warmup", 100), -(-steps // 10))}
+    file = run.with_suffix(".toml")
+    file.write_text(tomli_w.dumps(row.settings | {"train": train}), encoding="utf-8")
+    device = ("--device", "cpu" if gpu is None else "cuda")
+    start = time.monotonic()
+    mbz("train", "--quiet", "--config", str(file), "--out", str(run), *device, gpu=gpu, log=log)
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
+    found: Json = {
+        "steps": steps,
+        "bytes trained": steps * train["batch"] * train["sequence"],
+        "seconds": steps * timing["seconds"],
+        "seconds shared": lines[-1]["seconds"],
+        "training loss": sum(line["loss"] for line in lines[-50:]) / len(lines[-50:]),
+        "parameters": timing["parameters"],
+        "multiply_adds": timing["multiply_adds"],
         "bpb": {},
     }
-    for name, flags in row.get("score", {"plain": []}).items():
-        start = time.perf_counter()
-        command = ("score", "--quiet", "--json", "-m", str(run), "--device", device)
-        total = json.loads(mbz(*command, *reading, *context, *flags, test))["total"]
+    data = row.settings["data"]
+    reading = ("--as", data["kind"], *(("--scan", data["scan"]) if "scan" in data else ()))
+    context = ("--context", str(train["sequence"]))
+    for name, flags in row.given.get("score", {"plain": []}).items():
+        command = ("score", "--quiet", "--json", "-m", str(run), *reading, *context, *device)
+        total = json.loads(mbz(*command, *flags, str(row.test), gpu=gpu, log=log))["total"]
         found["bpb"][name] = total["bits"] / total["bytes"]
-        found[f"seconds {name}"] = time.perf_counter() - start
+    found["wall"] = time.monotonic() - start
+    shutil.rmtree(run / "checkpoints")
     return found
 
 
-def show(rows: list[dict[str, Any]], results: dict[str, Any]) -> None:
-    """Prints the tables as far as they are filled."""
-    for table in dict.fromkeys(row["table"] for row in rows):
-        print(f"\n## {table}\n\n| row | bits per byte | MB trained |\n|---|---|---|")
-        for row in (row for row in rows if row["table"] == table):
-            found = results.get(row["name"], {})
-            if "bpb" in found:
-                bits = ", ".join(f"{name} {bpb:.3f}" for name, bpb in found["bpb"].items())
-                print(f"| {row['name']} | {bits} | {found['bytes trained'] / 1e6:.1f} |")
-            else:
-                print(f"| {row['name']} | {found.get('error', 'not run')} | |")
+def generated(row: Row, gpu: int | None, run: Path) -> float:
+    """Bytes a second that `mbz sample` draws, the start of the program left out."""
+    count = row.given["sample"]
+    took = []
+    for length in (64, 64 + count):
+        start = time.monotonic()
+        device = ("--device", "cpu" if gpu is None else "cuda")
+        words = ("sample", "-m", str(run), "--seed", "1", "-n", str(length), *device)
+        mbz(*words, gpu=gpu, log=run.with_suffix(".log"))
+        took.append(time.monotonic() - start)
+    return float(count / (took[1] - took[0]))
+
+
+def attempt(name: str, results: Store, work: Callable[[], Json]) -> None:
+    """Does the work of a row and notes what came of it."""
+    print(f"{time.strftime('%H:%M:%S')} {name} ...", flush=True)
+    try:
+        found = work()
+    except subprocess.CalledProcessError as error:
+        found = {"error": f"failed with exit code {error.returncode}"}
+    except Exception as error:  # noqa: BLE001 - the other rows shall run
+        found = {"error": repr(error)}
+    results.set(name, results.values.get(name, {}) | found)
+    print(f"{time.strftime('%H:%M:%S')} {name}: {found.get('bpb', found)}", flush=True)
+
+
+def run_rows(
+    rows: list[Row], gpus: list[int | None], workers: int, out: Path, scale: float
+) -> None:
+    """Runs what is missing."""
+    timings, results = (Store(path=out / f"{name}.json") for name in ("timings", "results"))
+    missing = [row for row in rows if "bpb" not in results.values.get(row.name, {})]
+    calibrate(missing, gpus, timings)
+    waiting: SimpleQueue[Row] = SimpleQueue()
+    for row in missing:
+        if row.shape in timings.values:
+            waiting.put(row)
+        else:
+            results.set(row.name, {"error": "its shape could not be timed"})
+
+    def worker(gpu: int | None) -> None:
+        while True:
+            try:
+                row = waiting.get_nowait()
+            except Empty:
+                return
+            timing, run = timings.values[row.shape], out / row.name
+            attempt(row.name, results, lambda: measured(row, timing, gpu, run, scale))  # noqa: B023
+
+    with ThreadPoolExecutor(len(gpus) * workers) as pool:
+        list(pool.map(worker, gpus * workers))
+    for row in rows:
+        found = results.values.get(row.name, {})
+        if "sample" in row.given and "bpb" in found and "bytes a second" not in found:
+            run = out / row.name
+            rate = {"bytes a second": 0.0}
+            attempt(
+                row.name,
+                results,
+                lambda: rate | {"bytes a second": generated(row, gpus[0], run)},  # noqa: B023
+            )
+
+
+def show(rows: list[Row], results: Json) -> None:
+    """Prints the tables as far as they are filled; a row may stand in several."""
+    tables = dict.fromkeys(table for row in rows for table in row.given["tables"])
+    for table in tables:
+        chosen = [row for row in rows if table in row.given["tables"]]
+        done = [results[row.name] for row in chosen if "bpb" in results.get(row.name, {})]
+        methods = list(dict.fromkeys(name for found in done for name in found["bpb"]))
+        rates = any("bytes a second" in found for found in done)
+        heads = ["row", *methods, "parameters", "multiply-adds a byte", "s", "MB trained", "MB/s"]
+        heads += ["bytes/s generated"] if rates else []
+        print(f"\n## {table}\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+        for row in chosen:
+            found = results.get(row.name, {})
+            if "bpb" not in found:
+                print(f"| {row.given['title']} | {found.get('error', 'not run')} |")
+                continue
+            size = found["bytes trained"] / 1e6
+            cells = [row.given["title"]]
+            cells += [f"{found['bpb'][m]:.3f}" if m in found["bpb"] else "" for m in methods]
+            cells += [f"{found['parameters'] / 1e6:.1f} M", f"{found['multiply_adds'] / 1e6:.1f} M"]
+            cells += [f"{found['seconds']:.0f}", f"{size:.0f}", f"{size / found['seconds']:.2f}"]
+            if rates:
+                rate = found.get("bytes a second")
+                cells.append("" if rate is None else f"{rate:.0f}")
+            print(f"| {' | '.join(cells)} |")
 
 
 def main() -> None:
     """Runs what is missing and prints all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder of runs and results.json")
-    parser.add_argument("--seconds", type=float, required=True, help="training time of a row")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--data", type=Path, help="folder of the data")
+    parser.add_argument("--out", type=Path, help="folder of runs and results.json")
     parser.add_argument("--configs", type=Path, default=Path(__file__).with_name("paper.toml"))
+    parser.add_argument("--gpus", type=int, default=1, help="0 for the CPU")
+    parser.add_argument("--workers", type=int, default=1, help="rows at a time on each GPU")
+    parser.add_argument("--scale", type=float, default=1.0, help="of all budgets of seconds")
     parser.add_argument("--rows", nargs="+", help="only these")
-    for name in DATA:
-        parser.add_argument(f"--{name}", nargs=2, metavar=("TRAIN", "TEST"))
+    parser.add_argument("--show", action="store_true", help="run nothing")
+    parser.add_argument("--time-shapes", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.time_shapes:
+        time_shapes(args.time_shapes)
+        return
+    if args.data is None or args.out is None:
+        parser.error("--data and --out are needed")
     configs = tomllib.loads(args.configs.read_text("utf-8"))
+    rows = rows_of(configs, args.data.absolute())
+    if args.rows:
+        rows = [row for row in rows if row.name in args.rows]
     args.out.mkdir(parents=True, exist_ok=True)
-    file = args.out / "results.json"
-    results: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    rows = [r for r in configs["rows"] if not args.rows or r["name"] in args.rows]
-    for row in rows:
-        paths, name = getattr(args, row["data"]), row["name"]
-        if paths is None or "bpb" in results.get(name, {}):
-            continue
-        base, shape = configs["data"][row["data"]], configs["shapes"][row["shape"]]
-        train = base["train"] | row.get("train", {}) | {"seconds": args.seconds}
-        data = {"paths": [str(Path(paths[0]).absolute())], "validation": 0.0, "kind": base["kind"]}
-        data |= {"scan": row["scan"]} if "scan" in row else {}
-        if base["kind"] != "bytes":
-            train["align"] = shape["patch"]
-        config = {"model": shape, "train": train, "data": data}
-        print(f"{name} ...", file=sys.stderr, flush=True)
-        try:
-            results[name] = measured(row, config, paths[1], args.out / name, args.device)
-        except subprocess.CalledProcessError as error:
-            results[name] = {"error": f"failed with exit code {error.returncode}"}
-        partial = file.with_suffix(".partial")
-        partial.write_text(json.dumps(results, indent=1), encoding="utf-8")
-        partial.replace(file)
-    show(rows, results)
+    if not args.show:
+        gpus: list[int | None] = list(range(args.gpus)) or [None]
+        run_rows(rows, gpus, args.workers, args.out.absolute(), args.scale)
+    show(rows, Store(path=args.out / "results.json").values)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from mbz.training.run import enough_memory, first_model, read_data
 from mbz.training.trainer import Trainer
 
 STEPS = 3
-"""Timed steps; one more goes before them."""
+"""Timed steps unless others are asked for; one more goes before them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,12 +42,13 @@ class Estimate:
     data: Report
 
 
-def estimate(config: RunConfig, *, device: str = "auto") -> Estimate:
+def estimate(config: RunConfig, *, device: str = "auto", timed: int = STEPS) -> Estimate:
     """Makes a few steps of a run, writes nothing, and says what all of it would take.
 
     Args:
         config: the settings.
         device: "cuda", "cpu", or "auto" for CUDA where there is one.
+        timed: steps that are timed, at least 1.
 
     Raises:
         ValueError: the settings don't fit the data or the device.
@@ -58,14 +59,14 @@ def estimate(config: RunConfig, *, device: str = "auto") -> Estimate:
             batches, data = read_data(config, team, place)
         trainer = Trainer(first_model(config, place), batches, config.train, team)
         trainer.warm_up()
-        for step in range(STEPS + 1):
+        for step in range(timed + 1):
             if step == 1:
                 started = time.monotonic()
             trainer.gradient(step)
             trainer.update(step, 0.0)
         if place.type == "cuda":
             torch.cuda.synchronize()
-        step_seconds = (time.monotonic() - started) / STEPS
+        step_seconds = (time.monotonic() - started) / timed
         limits = [config.train.steps, int(config.train.seconds / step_seconds)]
         steps = max(1, min(limit for limit in limits if limit))
         step_bytes = config.train.batch * config.train.sequence
