@@ -245,6 +245,8 @@ def run_rows(
     timings, results = (Store(path=out / f"{name}.json") for name in ("timings", "results"))
     missing = [row for row in rows if "bpb" not in results.values.get(row.name, {})]
     calibrate(missing, gpus, timings)
+    if scale == 0:
+        return
     waiting: SimpleQueue[Row] = SimpleQueue()
     for row in missing:
         if row.shape in timings.values:
@@ -310,7 +312,12 @@ def main() -> None:
     parser.add_argument("--configs", type=Path, default=Path(__file__).with_name("paper.toml"))
     parser.add_argument("--gpus", type=int, default=1, help="0 for the CPU")
     parser.add_argument("--workers", type=int, default=1, help="rows at a time on each GPU")
-    parser.add_argument("--scale", type=float, default=1.0, help="of all budgets of seconds")
+    parser.add_argument(
+        "--scale",
+        type=float,
+        default=1.0,
+        help="of all budgets of seconds; 0: no more than time the shapes",
+    )
     parser.add_argument("--rows", nargs="+", help="only these")
     parser.add_argument("--show", action="store_true", help="run nothing")
     parser.add_argument("--time-shapes", type=Path, help=argparse.SUPPRESS)
