@@ -1,9 +1,11 @@
 """`mbz score`."""
 
 import csv
+import errno
 import io
 import json
 import wave
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,6 +72,36 @@ def test_images_and_sound(mbz, folder):
     assert best["total"]["bits"] <= one["total"]["bits"] + np.log2(3) + 1e-3
 
 
+def test_a_folder_of_everything_is_scored_but_for_what_fails(mbz, folder, monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "c.png")
+    whole = (folder / "c.png").read_bytes()
+    (folder / "broken.png").write_bytes(whole[: len(whole) // 2])
+    with wave.open(str(folder / "e.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(100))
+    (folder / "secret.txt").write_bytes(b"nobody may read this")
+    opened = Path.open
+
+    def refusing(path, *args, **settings):
+        if path.name == "secret.txt":  # rights alone would not stop root
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *args, **settings)
+
+    monkeypatch.setattr(Path, "open", refusing)
+    found, errors = scores(mbz, "--as", "auto", folder, code=1)
+    sizes = {Path(row["name"]).name: row["bytes"] for row in found["rows"]}
+    assert sizes == {"a.txt": 400, "b.bin": 200, "c.png": 192, "e.wav": 100, "empty": 0}
+    assert found["total"]["bytes"] == 892
+    lines = errors.splitlines()
+    assert len(lines) == 2
+    assert any(line.startswith(f"mbz: {folder / 'broken.png'}: ") for line in lines)
+    assert any(line.startswith(f"mbz: {folder / 'secret.txt'}: ") for line in lines)
+    (folder / "secret.txt").unlink()
+    (folder / "broken.png").unlink()
+    scores(mbz, "--as", "auto", folder, code=0)
+
+
 def test_standard_input(mbz, content):
     found, _ = scores(mbz, data=content)
     assert found["total"]["bytes"] == len(content)
@@ -82,6 +114,17 @@ def test_exact_is_what_an_archive_takes(mbz, folder):
     [block] = archive["blocks"]
     assert block["kind"] == "coded"
     assert abs(found["total"]["bits"] - 8 * block["bytes"]) <= 8  # rounded up to bytes
+
+
+def test_exact_is_within_a_thousandth_of_an_archive_of_a_shipped_model(mbz, tmp_path):
+    text = tmp_path / "format.md"
+    text.write_bytes((Path(__file__).parents[2] / "docs" / "format.md").read_bytes())
+    found = json.loads(mbz("score", "-m", "tiny", "--exact", "--json", text).stdout)
+    mbz("compress", "-m", "tiny", "--no-mix", text)
+    [archive] = json.loads(mbz("list", "--json", tmp_path / "format.md.mbz").stdout)
+    coded = 8 * sum(block["bytes"] for block in archive["blocks"])
+    assert {block["kind"] for block in archive["blocks"]} == {"coded"}
+    assert found["total"]["bits"] == pytest.approx(coded, rel=1e-3)
 
 
 def test_windows_cost_context(mbz, folder):
