@@ -9,8 +9,8 @@ DEMO ?= tests/samples/text.txt
 BENCH ?= tests/samples/text.txt tests/samples/table.csv tests/samples/data.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow regress bench fuzz portability docs lint fmt type check build \
-	clean
+.PHONY: help setup demo test test-slow regress bench fuzz faults portability docs lint fmt type \
+	check build clean
 
 ## help: list the targets
 help:
@@ -53,6 +53,10 @@ regress: $(READY)
 fuzz: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py \
 		$(if $(ARCHIVES),--archives $(ARCHIVES)) $(if $(MODELS),--models $(MODELS))
+
+## faults: kill compress, restore and train at COUNT (100) random moments each, and look what is left
+faults: $(READY)
+	$(BIN)/python tests/kill.py $(if $(COUNT),--count $(COUNT))
 
 ## portability: restore the golden archives on emulated arm64 and s390x (root, debootstrap, qemu-user-static)
 PORTABLE := $(basename $(notdir $(wildcard tests/vectors/v*/good/*.mbz))) lean-1

@@ -1,24 +1,23 @@
-"""Guards and atomic outputs: what happens to files around a compression.
+"""Guards and outputs: what happens to files around a compression.
 
-An output is written under a temporary name beside its target and renamed when it is complete and
-on disk, so that no failure leaves a partial file under the final name.
+An output has its name only when it is complete and on disk (`mbz.atomic`), so that no failure
+leaves a partial file.
 """
 
 import errno
 import os
-import secrets
 import shutil
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from mbz.atomic import appearing
 from mbz.errors import MbzError
 
 STREAM = "-"  # standard input or output, as a file name
-PARTIAL = r"\.mbz-[0-9a-f]{16}\.tmp"  # names of outputs that are not complete
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what only writing can meet
 
 
@@ -113,28 +112,24 @@ def _check_target(path: Path, source: BinaryIO, *, force: bool) -> None:
 
 @contextmanager
 def _atomic(path: Path, status: os.stat_result | None) -> Iterator[BinaryIO]:
-    """Writes beside `path` and renames at the end; `status` is of a file whose mode is copied."""
-    partial = _beside(path)
-    private = 0o666 if status is None else 0o600  # nobody reads more here than in the source
+    """Opens an output that is complete or not there; `status` is of a file whose mode is copied."""
+    with writing(str(path)), ExitStack() as opened:
+        try:
+            stream = opened.enter_context(appearing(path, status))
+        except OSError as error:
+            raise Refused(f"cannot create {path} ({error.strerror})") from error
+        yield stream
+
+
+@contextmanager
+def writing(name: str) -> Iterator[None]:
+    """Says of an error that only writing can meet that writing `name` met it."""
     try:
-        file = open(partial, "x+b", opener=lambda name, flags: os.open(name, flags, private))  # noqa: SIM115
+        yield
     except OSError as error:
-        raise Refused(f"cannot create {path} ({error.strerror})") from error
-    try:
-        with file:
-            yield file
-            file.flush()
-            if status is not None:
-                _copy_status(status, partial)
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException as error:  # Ctrl-C and SIGTERM too
-        partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in FULL:
-            raise Refused(f"cannot write {path} ({error.strerror})") from error
+        if error.errno in FULL:
+            raise Refused(f"cannot write {name} ({error.strerror})") from error
         raise
-    with suppress(OSError):  # some systems cannot open a folder; the file itself is safe
-        _sync_folder(path.parent)
 
 
 @contextmanager
@@ -175,25 +170,6 @@ def run_folder(name: str, *, resume: bool, keep: str) -> Iterator[Path]:
         raise
 
 
-def _beside(path: Path) -> Path:
-    """Returns a temporary name in the folder where `path` is to appear."""
-    return path.with_name(f".mbz-{secrets.token_hex(8)}.tmp")
-
-
-def _copy_status(status: os.stat_result, path: Path) -> None:
-    with suppress(OSError):  # some file systems have no modes
-        path.chmod(stat.S_IMODE(status.st_mode) & 0o777)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 @contextmanager
 def _standard_output(source: BinaryIO, *, binary: bool) -> Iterator[BinaryIO]:
     stream = sys.stdout.buffer
@@ -203,13 +179,9 @@ def _standard_output(source: BinaryIO, *, binary: bool) -> Iterator[BinaryIO]:
         stream = cast("BinaryIO", _Terminal(stream))
     if _is_same(_status(source), _status(sys.stdout.buffer)):
         raise Refused("standard output is the input itself; write to another file")
-    try:
+    with writing("standard output"):
         yield stream
         stream.flush()
-    except OSError as error:
-        if error.errno in FULL:
-            raise Refused(f"cannot write standard output ({error.strerror})") from error
-        raise
 
 
 class _Terminal:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .files import PARTIAL, STREAM, Refused
+from mbz.atomic import PARTIAL
+
+from .files import STREAM, Refused
 from .ui import Ui
 
 SUFFIX = ".mbz"

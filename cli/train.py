@@ -114,7 +114,7 @@ def train(
             return
         new = files.run_folder(out, resume=resume, keep=CHECKPOINTS)
         made = new if leads else nullcontext(Path(out))
-        with made as folder, stopping() as should_stop, ui.stages(out) as show:
+        with files.writing(out), made as folder, stopping() as should_stop, ui.stages(out) as show:
             outcome = run(
                 resolved,
                 folder,

@@ -13,6 +13,8 @@ import typer
 
 from mbz.errors import DataError, MbzError
 
+from .files import FULL
+
 WIDE = 10_000  # columns, more than any table has
 
 
@@ -197,6 +199,8 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, MbzError):
         return str(error).removesuffix(".")
     if isinstance(error, OSError):
+        if error.errno in FULL:  # files say for themselves that they cannot be written
+            return f"cannot write standard output ({error.strerror})"
         return error.strerror or str(error)
     if isinstance(error, MemoryError):
         return "not enough memory; try a smaller --block-size or fewer --lanes"

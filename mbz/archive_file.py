@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import tempfile
 from bisect import bisect_right
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from mbz.atomic import appearing
 from mbz.decoding import FindModel, decode_block, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from types import TracebackType
 
     from _typeshed import ReadableBuffer as Buffer
 
@@ -107,17 +112,22 @@ class ArchiveReader(io.RawIOBase):
 class ArchiveWriter(io.BufferedIOBase):
     """Takes content, which is compressed on closing; till then it waits in a temporary file.
 
-    Leaving a `with` block by an error writes no archive.
+    Leaving a `with` block by an error writes no archive: what was at the path stays there.
     """
 
     def __init__(
         self, path: Path, mode: str, compress: Callable[[BinaryIO, BinaryIO], object]
     ) -> None:
-        """Creates the file; `compress` takes the content and where the archive goes."""
-        self._target = path.open(mode)
-        self._path = path
+        """Prepares the file; `compress` takes the content and where the archive goes."""
+        self._opened = ExitStack()
+        if mode == "xb" and path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        special = path.exists() and not path.is_file()  # a pipe or a device takes what comes
+        target = path.open(mode) if special else appearing(path.resolve())
+        self._target = self._opened.enter_context(target)
         self._compress = compress
-        self._content = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed in close
+        content = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed with the stack
+        self._content = self._opened.enter_context(content)
 
     def writable(self) -> bool:
         """True."""
@@ -129,28 +139,22 @@ class ArchiveWriter(io.BufferedIOBase):
             raise ValueError("write to a closed archive")
         return self._content.write(data)
 
-    def __exit__(self, *error: object) -> None:
-        if error[0] is not None:
-            self._drop()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            super().close()
+            self._opened.__exit__(kind, error, trace)
         self.close()
 
     def close(self) -> None:
-        """Compresses all that was written; removes the file if that fails."""
+        """Compresses all that was written; leaves no archive if that fails."""
         if self.closed:
             return
         super().close()
-        if self._content.closed:
-            return
-        self._content.seek(0)
-        try:
+        with self._opened:
+            self._content.seek(0)
             self._compress(self._content, self._target)  # type: ignore[arg-type]
-        except BaseException:
-            self._drop()
-            raise
-        self._content.close()
-        self._target.close()
-
-    def _drop(self) -> None:
-        self._content.close()
-        self._target.close()
-        self._path.unlink(missing_ok=True)

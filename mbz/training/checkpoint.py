@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from mbz.baselines.config import NetworkConfig, network_config
@@ -48,9 +49,8 @@ def save(
             (partial / STATE).write_text(json.dumps(dict(state), indent=1), encoding="utf-8")
             for name, group in tensors.items():
                 if group:
-                    path = partial / f"{name}.safetensors"
-                    save_file({key: value.contiguous() for key, value in group.items()}, path)
-                    shutil.copymode(partial / STATE, path)  # others would have no right to read it
+                    blob = save_tensors({key: value.contiguous() for key, value in group.items()})
+                    (partial / f"{name}.safetensors").write_bytes(blob)
             for path in (*partial.iterdir(), partial):
                 sync(path)
             partial.rename(target)

@@ -1,5 +1,6 @@
 """The real program: pipes, terminals, signals, exit codes, and how fast it answers."""
 
+import random
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 from mbz_cli import models
 from mbz_cli.app import app
-from terminal import on_terminal
+from programs import is_writing, on_terminal
 from typer.main import get_command
 
 MODELS = get_command(models.app).commands
@@ -136,7 +137,7 @@ def test_a_signal_leaves_nothing(command, tmp_path, wait_for, number, code):
         ending.callback(process.kill)  # else a failure would wait for ever
         process.stdin.write(b"the rest never comes")
         process.stdin.flush()
-        wait_for(lambda: list(tmp_path.iterdir()))  # the output has been begun
+        wait_for(lambda: is_writing(process, tmp_path))
         process.send_signal(number)
         process.wait(timeout=60)
         assert b"Traceback" not in process.stderr.read()
@@ -145,9 +146,14 @@ def test_a_signal_leaves_nothing(command, tmp_path, wait_for, number, code):
 
 
 def test_a_broken_pipe_is_quiet(command, archive, tmp_path):
-    many = tmp_path / "many.mbz"
+    many, noise = tmp_path / "many.mbz", tmp_path / "noise"
     many.write_bytes(archive.read_bytes() * 300)  # more than a pipe holds
-    for words in (["decompress", "-c", many], ["list", "-v", *[archive] * 500]):
+    noise.write_bytes(random.Random(0).randbytes(200_000))
+    for words in (
+        ["compress", "-0", "-c", "--block-size", "64K", noise],
+        ["decompress", "-c", many],
+        ["list", "-v", *[archive] * 500],
+    ):
         with subprocess.Popen(
             [*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 
 import pytest
-from terminal import on_terminal
+from programs import on_terminal
 
 FROM_TINY = ["sample", "-m", "tiny-test", "-T", "1"]  # threads would wait for each other
 

@@ -16,7 +16,7 @@ from mbz_cli import files, train
 from mbz_cli.app import app
 from mbz_cli.stopping import stopping
 from mbz_cli.ui import Ui
-from terminal import on_terminal
+from programs import on_terminal
 from typer.testing import CliRunner
 
 from mbz import zoo
