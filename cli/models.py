@@ -13,6 +13,9 @@ from .ui import Ui, print_table
 app = typer.Typer(help="Shows the installed models.")
 
 Name = Annotated[str | None, typer.Argument(metavar="[NAME|PATH]", help="None: the default.")]
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME|PATH]...", help="None: all that are installed.")
+]
 
 
 @app.command("list")
@@ -61,6 +64,32 @@ def show_model(name: Name = None, *, debug: options.Debug = False) -> None:
         card = folder / "README.md"
         if card.is_file():
             typer.echo("\n" + card.read_text(encoding="utf-8"), nl=False)
+    ui.exit()
+
+
+@app.command("verify")
+def verify_models(
+    names: Names = None,
+    *,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Tests that models predict here what they must: the counts and code words kept with them."""
+    ui = Ui(quiet=quiet, debug=debug)
+    with ui.reporting():
+        from mbz import golden
+
+        from .predictors import Models
+
+        models = Models(folder=None, device=device, threads=threads)
+        for name in names or [str(model.path) for model in zoo.installed()]:
+            with ui.reporting():
+                model = models.load(zoo.find(name))
+                kept = golden.verify(model)
+                what = "golden vectors" if kept else f"self-test (it has no {golden.FILE_NAME})"
+                ui.tell(f"{model.name}: passes its {what}, fingerprint {model.fingerprint.hex()}")
     ui.exit()
 
 

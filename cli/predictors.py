@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mbz.container import ModelId
     from mbz.exact import Predictor
+    from mbz.loading import Model
 
     from .options import DeviceName
 
@@ -35,15 +36,19 @@ class Models:
     threads: int | None
     _opened: dict[Path, tuple[Predictor, ModelId]] = field(default_factory=dict)
 
+    def load(self, folder: Path) -> Model:
+        """Opens the model of a folder, which passes its self-test."""
+        from mbz.loading import load_model
+
+        try:
+            return load_model(folder, device=self.device, threads=self.threads or None)
+        except ValueError as error:
+            raise MbzError(f"--device {self.device} cannot be used ({error})") from error
+
     def open(self, folder: Path) -> tuple[Predictor, ModelId]:
         """Returns the predictor of a model folder and what an archive calls the model."""
         if folder not in self._opened:
-            from mbz.loading import load_model
-
-            try:
-                model = load_model(folder, device=self.device, threads=self.threads or None)
-            except ValueError as error:
-                raise MbzError(f"--device {self.device} cannot be used ({error})") from error
+            model = self.load(folder)
             self._opened[folder] = model.predictor, model.id
         return self._opened[folder]
 

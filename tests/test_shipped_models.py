@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from vectors.model_vectors import vectors
 
 from mbz import weights
 from mbz.exact import open_predictor
 from mbz.exact.reference import ReferencePredictor
 from mbz.exact.torch_backend import TorchPredictor
 from mbz.exact.torch_matrix import FloatMatrix, Int8Matrix, sound
+from mbz.golden import vectors
 
 FOLDERS = sorted(path.parent for path in Path(__file__).parents[1].glob("models/*/vectors.json"))
 LARGEST = {"base": 36 << 20, "small": 12 << 20, "tiny": 3 << 20}

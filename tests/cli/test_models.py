@@ -1,9 +1,11 @@
 """Finding models: `mbz.zoo`, `mbz models`, and the registry of shipped models."""
 
 import json
+import re
 import shutil
 
 import pytest
+from vectors import model_vectors
 
 from mbz import zoo
 from mbz.errors import ModelError, ModelMismatch
@@ -82,3 +84,33 @@ def test_the_registry_says_what_is_shipped(monkeypatch):
         assert zoo.shipped_name(model.fingerprint[:8]) == name
     assert set(registry.aliases.values()) <= registry.models.keys()
     assert registry.default is None or zoo.find() in [model.path for model in shipped.values()]
+
+
+def test_models_are_verified(mbz, tiny_model_dir, tmp_path):
+    folder = tmp_path / "copied"
+    shutil.copytree(tiny_model_dir, folder)
+    fingerprint = zoo.fingerprint(folder).hex()
+    says = f"passes its self-test (it has no vectors.json), fingerprint {fingerprint}\n"
+    assert mbz("models", "verify", folder).stdout == f"tiny-test: {says}"
+    model_vectors.write(folder)
+    said = f"tiny-test: passes its golden vectors, fingerprint {fingerprint}\n"
+    assert mbz("models", "verify", folder).stdout == said
+    assert mbz("models", "verify", "-q", folder).output == ""
+
+    path = folder / "vectors.json"
+    golden = json.loads(path.read_text())
+    for name, value in golden.items():
+        other = {} if isinstance(value, dict) else "00"
+        path.write_text(json.dumps(golden | {name: other}))
+        result = mbz("models", "verify", folder, tiny_model_dir)
+        assert result.exit_code == 1
+        assert re.fullmatch(rf"mbz: [^\n]*{re.escape(str(path))}[^\n]*\n", result.stderr)
+        assert result.stdout == f"tiny-test: {says}"
+    path.write_text("[" * 10**5)
+    assert "cannot be read" in mbz("models", "verify", folder).stderr
+
+
+def test_shipped_models_are_verified(mbz):
+    said = mbz("models", "verify").stdout
+    for name in zoo.registry().models:
+        assert f"{name}: passes its golden vectors" in said
