@@ -158,7 +158,7 @@ def score(data: Data, *, model: AnyModel = None, level: int | None = None) -> Sc
         raw = bytes(data[start : start + codec.DEFAULT_BLOCK])
         coding = codec.coding_of(
             raw,
-            has_model=chosen is not None,
+            predictor=None if chosen is None else chosen.predictor,
             experts=plan.experts or None,
             lanes=None,
             lane_bytes=plan.lane_bytes or codec.DEFAULT_LANE,

@@ -83,7 +83,8 @@ def compress(
         experts: set of adaptive experts to mix with the model, one of `mbz.mixing.SETS`, which
             data of a kind of its own may exchange for another; None for the model alone.
         block_size: content bytes of a block, 1 to `container.MAX_BLOCK`.
-        lanes: lanes of each coded block, 1 to `container.MAX_LANES`, cut to the block's length;
+        lanes: lanes of each coded block, 1 to `container.MAX_LANES`, cut to the block's length and
+            to those that the model may have;
             None means one without the model, which is faster over many, and else as many as
             `lane_bytes` says.
         lane_bytes: bytes of a lane, about, at least 1; there are at most 128 lanes.
@@ -152,23 +153,33 @@ def compress(
 
 
 def coding_of(
-    raw: bytes, *, has_model: bool, experts: str | None, lanes: int | None, lane_bytes: int
+    raw: bytes,
+    *,
+    predictor: Predictor | None,
+    experts: str | None,
+    lanes: int | None,
+    lane_bytes: int,
 ) -> Coding | None:
     """How `compress` codes a block of `raw`, if it does; arguments as there."""
-    if not raw or not (has_model or experts):
+    if not raw or not (predictor or experts):
         return None
 
     def lanes_of(*, network: bool) -> int:
-        wanted = min(-(-len(raw) // lane_bytes), MOST_LANES) if network else 1
-        return min(lanes or wanted, len(raw))
+        if not network or predictor is None:
+            return min(lanes or 1, len(raw))
+        wanted = lanes or min(-(-len(raw) // lane_bytes), MOST_LANES)
+        return min(wanted, len(raw), predictor.most_lanes)
 
     if not experts:
         return Coding(lanes=lanes_of(network=True), network=True)
     from mbz.mixing import SETS  # noqa: PLC0415 - numba is heavy
-    from mbz.mixing.detect import settings_of  # noqa: PLC0415
+    from mbz.mixing.detect import Settings, settings_of  # noqa: PLC0415
 
     found = settings_of(raw, experts)
-    network = has_model and found.use == experts  # it knows nothing of pixels and sound
+    if len(raw) > container.MAX_NUMBERS_BLOCK and found.use != experts:
+        found = Settings(experts)
+    # The network knows nothing of pixels and sound.
+    network = predictor is not None and found.use == experts
     return Coding(
         lanes=lanes_of(network=network),
         network=network,
@@ -208,7 +219,7 @@ class _Picker:
         mixed: list[tuple[Kind, Coding | None, bytes]] = []
         coding = coding_of(
             raw,
-            has_model=self._predictor is not None,
+            predictor=self._predictor,
             experts=self._experts,
             lanes=self._lanes,
             lane_bytes=self._lane_bytes,

@@ -7,6 +7,8 @@ from typing import Any, Literal
 MAX_WIDTH = 1040
 # The same of a patch of encoder rows stay in the table of roots: 127**2 * 8321 < 2**27.
 MAX_PATCH_WIDTH = 8321
+# Bytes that the keys and values of all lanes of a block may take (docs/format.md, section 9).
+MAX_CACHE = 1 << 28
 # Sums of 2 * window softmax weights of at most 2**12 must stay exact in float32.
 MAX_WINDOW = 2048
 
@@ -48,6 +50,11 @@ class StackConfig:
     def head_dim(self) -> int:
         """Width of one head, always even."""
         return self.width // self.heads
+
+    @property
+    def cache_bytes(self) -> int:
+        """Keys and values that one lane remembers, a byte for each number."""
+        return self.layers * 2 * self.kv_heads * self.head_dim * 2 * self.window
 
     @property
     def matrix_parameters(self) -> int:
@@ -125,6 +132,12 @@ class ModelConfig:
         if self.encoder_layers == 0:
             return None
         return replace(self.local_stack, layers=self.encoder_layers)
+
+    @property
+    def most_lanes(self) -> int:
+        """Lanes that a block may have, so that restoring it takes no more than MAX_CACHE."""
+        stacks = (self.encoder, self.global_stack, self.local_stack)
+        return max(1, MAX_CACHE // sum(s.cache_bytes for s in stacks if s is not None))
 
     @property
     def patch_width(self) -> int:

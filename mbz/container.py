@@ -26,6 +26,7 @@ __all__ = [
     "MAX_FRAME",
     "MAX_LANES",
     "MAX_NAME",
+    "MAX_NUMBERS_BLOCK",
     "MAX_SIZE",
     "SKIP_MAGIC",
     "Block",
@@ -49,7 +50,8 @@ MAGIC: Final = b"\xb5mb"
 SKIP_MAGIC: Final = b"\xb5ms"
 FINGERPRINT_BYTES: Final = 8
 
-MAX_BLOCK: Final = 1 << 26
+MAX_BLOCK: Final = 1 << 25
+MAX_NUMBERS_BLOCK: Final = 1 << 23  # of pixels and sound
 MAX_LANES: Final = 1 << 12
 MAX_NAME: Final = 255
 MAX_SIZE: Final = (1 << 63) - 1
@@ -338,6 +340,8 @@ def _read_coding(fields: "_Fields", raw_length: int) -> Coding:
         most_unit, most_units = _MOST_ROWS.get(experts, (MAX_BLOCK, MAX_BLOCK))
         few = unit <= most_unit and stride // unit <= most_units
         _require(few, "a block has more channels than the format allows")
+    short = experts not in _MOST_ROWS or raw_length <= MAX_NUMBERS_BLOCK
+    _require(short, "a block of pixels or sound is longer than the format allows")
     lanes = fields.varint() if flags & _HAS_LANES else 1
     _require(1 <= lanes <= min(MAX_LANES, raw_length), "a block has too few or too many lanes")
     return Coding(

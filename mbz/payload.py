@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mbz.coder import Decoder, Encoder
 from mbz.container import Coding
-from mbz.errors import Corrupt
+from mbz.errors import Corrupt, LimitExceeded
 from mbz.exact import Predictor
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _parts(
     """Some steps of all lanes at a time: bytes (S, L), the model's counts, how many bytes exist."""
     lanes = symbols_TL.shape[1]
     if predictor is not None:
-        predictor.reset(lanes)
+        _reset(predictor, lanes)
     steps_at_once = max(1, _SCORE_BYTES // lanes)
     done = 0
     for start in range(0, len(symbols_TL), steps_at_once):
@@ -160,13 +160,13 @@ def _ahead(items: Iterator[Item]) -> Iterator[Item]:
 def decode(
     payload: bytes, raw_length: int, coding: Coding, predictor: Predictor | None, report: Report
 ) -> bytes:
-    """Undoes `encode`; raises Corrupt or gives wrong bytes if anything is damaged."""
+    """Undoes `encode`; raises a DataError or gives wrong bytes if anything is damaged."""
     lanes = coding.lanes
     symbols_TL = np.zeros((-(-raw_length // lanes), lanes), np.uint8)
     following = _decoder(payload, raw_length, coding)
     steps = 1 if predictor is not None else max(1, _SCORE_BYTES // lanes)
     if predictor is not None:
-        predictor.reset(lanes)
+        _reset(predictor, lanes)
     reported = 0
     for start in range(0, len(symbols_TL), steps):
         counts_LV = None
@@ -180,6 +180,16 @@ def decode(
             reported = done
             report(reported)
     return _join_lanes(symbols_TL.T, raw_length).tobytes()
+
+
+def _reset(predictor: Predictor, lanes: int) -> None:
+    """Starts the lanes of a block, unless they would take more memory than a block may."""
+    if lanes > predictor.most_lanes:
+        raise LimitExceeded(
+            f"A block has {lanes} lanes, which need more memory than the limit allows; "
+            f"its model may have {predictor.most_lanes}."
+        )
+    predictor.reset(lanes)
 
 
 def _decoder(

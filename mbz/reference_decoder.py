@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mbz import container, weights
 from mbz.config import ModelConfig
 from mbz.container import Block, Coding, Frame, Kind
-from mbz.errors import BadMagic, Corrupt, ModelError, ModelMismatch
+from mbz.errors import BadMagic, Corrupt, LimitExceeded, ModelError, ModelMismatch
 from mbz.exact.reference import ReferencePredictor
 from mbz.exact.selftest import digest
 from mbz.reader import Reader
@@ -201,6 +201,8 @@ def _steps(
     else:
         decoder = RangeDecoder(payload)
     if network is not None:
+        if coding.lanes > network.most_lanes:
+            raise LimitExceeded("A block has more lanes than the memory for its model allows.")
         network.reset(coding.lanes)
     for t in range(lengths[0]):
         counts_LV = None if network is None else network.counts()

@@ -105,7 +105,7 @@ def lie(data: bytes, chance: random.Random) -> bytes:
         case 1:
             header[place] = chance.choice([0, 1, 0x7F, 0x80, 0xFF])
         case 2:  # a long length
-            value = chance.choice([2**14, 2**21, 2**26, 2**26 + 1, 2**40, 2**62])
+            value = chance.choice([2**14, 2**21, 2**23 + 1, 2**25, 2**25 + 1, 2**40, 2**62])
             header[place : place + 1] = varint(value)
     return bytes(header) + check16(header) + data[size + 2 :]
 

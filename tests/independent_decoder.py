@@ -6,7 +6,7 @@ Predictors are given to it; section numbers are in the comments. Anything wrong 
 import lzma
 from collections.abc import Callable, Iterator
 
-MAX_BLOCK, MAX_LANES, MAX_FRAME = 64 << 20, 4096, 2**32 - 1
+MAX_BLOCK, MAX_LANES, MAX_FRAME = 32 << 20, 4096, 2**32 - 1
 STORED, LZMA, CODED, END = range(4)
 
 
@@ -169,6 +169,7 @@ def rest(fields: Fields, kind: int, raw: int) -> tuple[dict[str, int] | None, in
             need(coding["experts"] != 5 or coding["stride"] < 17 * coding["unit"])
         if bits & 32:
             coding["lanes"] = fields.varint()
+        need(raw <= 8 << 20 or coding["experts"] not in {4, 5})
         need(1 <= coding["lanes"] <= min(MAX_LANES, raw))
     if kind == STORED:
         return coding, raw
@@ -223,6 +224,7 @@ def block(
     streams = [bytearray() for _ in range(lanes)]
     network = predictor if coding["network"] else None
     if network is not None:
+        need(lanes <= network.most_lanes)
         network.reset(lanes)
     if coding["experts"]:
         steps = with_experts(payload, raw, coding, network, lengths)

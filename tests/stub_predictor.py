@@ -10,6 +10,7 @@ class StubPredictor:
 
     def __init__(self, weight: int = 32) -> None:
         self._weight = weight
+        self.most_lanes = 4096
         self._seen_BV = np.zeros((0, 256), np.int64)
         self._asked = False
 

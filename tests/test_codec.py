@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from stub_predictor import StubPredictor
 
 from mbz import codec, container, payload, versions
+from mbz.config import PRESETS
 from mbz.container import Kind, ModelId
 from mbz.errors import (
     BadMagic,
@@ -22,7 +23,9 @@ from mbz.errors import (
     ModelMismatch,
     Truncated,
 )
-from mbz.exact import COUNT_SUM
+from mbz.exact import COUNT_SUM, compiled_backend
+from mbz.mixing import SETS
+from mbz.mixing.memory import open_memory
 
 FINGERPRINT = bytes.fromhex("0011223344556677")
 MODEL_ID = ModelId(fingerprint=FINGERPRINT)
@@ -240,6 +243,63 @@ def test_an_unknown_set_of_experts_is_corrupt():
     coding = container.Coding(lanes=1, network=False, experts=7)
     with pytest.raises(Corrupt, match="set of experts"):
         payload.decode(b"", 9, coding, None, lambda _: None)
+
+
+# Memory
+
+
+def test_a_writer_takes_no_more_lanes_than_a_reader_allows():
+    few = StubPredictor()
+    few.most_lanes = 3
+    for lanes in (None, 3, 100):
+        dst = io.BytesIO()
+        stats = codec.compress(
+            io.BytesIO(skewed(5000)), dst, few, MODEL_ID, lanes=lanes, lane_bytes=10
+        )
+        assert stats.blocks[0].coding.lanes == 3
+        assert unpack(dst.getvalue()) == skewed(5000)
+
+
+def test_more_lanes_than_memory_allows_are_refused_before_it_is_taken():
+    few = StubPredictor()
+    few.most_lanes = 3
+    with pytest.raises(LimitExceeded, match="4 lanes"):
+        codec.decompress(io.BytesIO(pack(skewed(5000), lanes=4)), None, lambda *_: few)
+    assert len(few._seen_BV) == 0
+
+
+@pytest.mark.parametrize("config", PRESETS.values(), ids=PRESETS)
+def test_the_lanes_that_a_network_may_have(config):
+    """With the wider of the arrays that the compiled backend keeps for each."""
+    lanes = config.most_lanes
+    part = compiled_backend.part_of(config, min(lanes, 8))
+    assert lanes >= 30
+    assert arrays(part) / min(lanes, 8) * lanes < 400 << 20
+
+
+@pytest.mark.parametrize("use", SETS)
+@pytest.mark.parametrize("lanes", [1, container.MAX_LANES])
+def test_memory_of_the_longest_block(use, lanes):
+    longest, rows = container.MAX_BLOCK, {}
+    if use in {"pixels", "sound"}:
+        longest = container.MAX_NUMBERS_BLOCK
+        rows = {"stride": 48, "unit": 3} if use == "sound" else {"stride": longest, "unit": 8}
+    memory = open_memory(use, [longest // lanes] * lanes, network=True, **rows)
+    assert arrays(memory) + 5 * longest < 560 << 20  # payload, lanes, content, and copies of it
+
+
+def arrays(memory) -> int:
+    """Bytes of all arrays in tuples in tuples."""
+    parts = (arrays(part) if isinstance(part, tuple) else part.nbytes for part in memory)
+    return sum(parts)
+
+
+def test_blocks_too_long_for_pixels_are_coded_as_others_are(monkeypatch):
+    monkeypatch.setattr(container, "MAX_NUMBERS_BLOCK", 19_999)
+    picture = b"P5 200 100 255\n" + bytes(20_000)
+    for raw, use in ((picture[:-100], "pixels"), (picture, "rich")):
+        coding = codec.coding_of(raw, predictor=None, experts="rich", lanes=None, lane_bytes=9)
+        assert SETS[coding.experts - 1] == use
 
 
 # Damage

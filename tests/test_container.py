@@ -116,7 +116,7 @@ def test_golden_headers(parsed, fields):
     [
         (block(Kind.STORED, 5, 5), "00 05 990977adf52cbc44"),
         (block(Kind.LZMA, 1 << 20, 100), "01 808040 64 990977adf52cbc44"),
-        (block(Kind.CODED, 1 << 26, 0, lanes=4096), "02 80808020 28 8020 00 990977adf52cbc44"),
+        (block(Kind.CODED, 1 << 25, 0, lanes=4096), "02 80808010 28 8020 00 990977adf52cbc44"),
         (
             block(Kind.CODED, 99, 0, network=False, experts=7, stride=2, phase=1, lanes=2),
             "02 63 37 02 01 01 02 00 990977adf52cbc44",

@@ -27,7 +27,12 @@ class Predictor(Protocol):
 
     Counts are integers >= 0 held in float32, and each row of 256 sums to `COUNT_SUM` = 2**24 - 256.
     Byte v then has probability (counts[v] + 1) / 2**24.
+
+    Attributes:
+        most_lanes: lanes that a block may have, for the memory that they take.
     """
+
+    most_lanes: int
 
     def reset(self, lanes: int) -> None:
         """Forgets everything and starts `lanes` >= 1 empty streams."""

@@ -263,6 +263,7 @@ class CompiledPredictor:
         """Takes the most threads to use; None means all cores."""
         announce(kernels.score)
         self.config, self.threads = config, min(threads or usable_cores(), MOST_THREADS)
+        self.most_lanes = config.most_lanes
         self.network = network_of(config, tensors)
         self.tables = Tables(
             fixed.root_table(),

@@ -183,6 +183,7 @@ class ReferencePredictor:
 
     def __init__(self, config: ModelConfig, tensors: Tensors) -> None:
         self.config, self.tensors = config, tensors
+        self.most_lanes = config.most_lanes
         self.ngrams = Ngrams(config, tensors) if config.ngram_orders else None
         self.encoder = Stack(tensors, "encoder", config.encoder) if config.encoder else None
         self.embed = Linear(tensors, "embed") if config.embeds_patch else None

@@ -237,7 +237,7 @@ class TorchPredictor:
         device: torch.device,
         matrix: type[Matrix],
     ) -> None:
-        self.config = config
+        self.config, self.most_lanes = config, config.most_lanes
         self.a = a = Arithmetic(device, matrix)
         self.local_bytes, self.local_position, self.local_start = (
             a.put(tensors[f"local.{part}"]) for part in ("bytes", "position", "start")

@@ -41,9 +41,12 @@ class ArchiveScorer:
         return [self._block(raw) for raw, _ in windows]
 
     def _block(self, raw: bytes) -> NDArray[np.float32]:
-        has_model = self.predictor is not None
         coding = coding_of(
-            raw, has_model=has_model, experts=self.experts, lanes=None, lane_bytes=self.lane_bytes
+            raw,
+            predictor=self.predictor,
+            experts=self.experts,
+            lanes=None,
+            lane_bytes=self.lane_bytes,
         )
         assert coding is not None
         return costs(raw, coding, self.predictor if coding.network else None)

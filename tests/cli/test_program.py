@@ -35,7 +35,7 @@ def test_pipes(command, content):
         ["test"],
         ["compress", "--lanes", "0"],
         ["compress", "--block-size", "1Q"],
-        ["compress", "--block-size", "65M"],
+        ["compress", "--block-size", "33M"],
         ["compress", "--device", "abacus"],
         ["compress", "-m", "nosuch"],
     ],

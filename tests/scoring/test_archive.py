@@ -21,7 +21,7 @@ def test_bits_are_those_of_the_archive(experts, network):
     scorer = ArchiveScorer(predictor, experts, 1000)
     [piece] = score([Document("x", len(TEXT), lambda: io.BytesIO(TEXT))], scorer)
     coding = codec.coding_of(
-        TEXT, has_model=network, experts=experts, lanes=None, lane_bytes=scorer.lane_bytes
+        TEXT, predictor=predictor, experts=experts, lanes=None, lane_bytes=scorer.lane_bytes
     )
     assert coding.lanes == (6 if network else 1)
     code = encode(TEXT, coding, predictor, lambda _: None)

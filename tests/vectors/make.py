@@ -245,6 +245,7 @@ def bad() -> Files:
         "Corrupt-channels": wrapped(
             b"ab" * 40, b"?", Coding(lanes=1, network=False, experts=5, stride=40, unit=2), None
         ),
+        "Corrupt-long-pixels": bare() + pixels(container.MAX_NUMBERS_BLOCK + 1),
         "ModelMismatch-unknown": other_model(coded, head),
         "LimitExceeded-1000": pack(noise(1001)),
     }
@@ -266,6 +267,14 @@ def block_of(data: bytes, model: Opened) -> bytes:
             )
         )
         + payload
+    )
+
+
+def pixels(length: int) -> bytes:
+    """The header of a block that would be so long."""
+    coding = Coding(lanes=1, network=False, experts=SETS.index("pixels") + 1)
+    return container.pack_block(
+        Block(kind=Kind.CODED, raw_length=length, coded_length=0, check=bytes(8), coding=coding)
     )
 
 
