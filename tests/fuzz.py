@@ -13,53 +13,90 @@ import io
 import json
 import random
 import resource
+import struct
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import independent_decoder
 import numpy as np
 import xxhash
-from conftest import NGRAMS, TINY, write_model
+from conftest import NGRAMS, TINY, random_tensors, write_model
 from stub_predictor import StubPredictor
 
 from mbz import codec, salvage, versions, weights
 from mbz.archive_file import ArchiveReader
 from mbz.container import ModelId
 from mbz.errors import MbzError
-from mbz.exact import COUNT_SUM
+from mbz.exact import COUNT_SUM, Predictor
+from mbz.exact.compiled_backend import CompiledPredictor
 from mbz.exact.reference import ReferencePredictor
 from mbz.training import settings
 
-FINGERPRINT = bytes(range(8))
+STUB, NETWORK = bytes(range(8)), bytes(range(1, 9))  # fingerprints
 MOST = 1 << 12  # content bytes, above any of the archives
 CONFIG = (
     """name = "x"\n[train]\nsteps = 10\nbatch = 4\nmatrix_rate = 0.01\n[data]\npaths = ["."]\n"""
 )
 
 
-def find_stub(_fingerprint: bytes, _name: str | None = None) -> StubPredictor:
-    return StubPredictor()
+@cache
+def network() -> CompiledPredictor:
+    """A small one, untrained."""
+    return CompiledPredictor(TINY, random_tensors(TINY), threads=1)
 
 
+def find_any(fingerprint: bytes, _name: str | None = None) -> Predictor:
+    """The network for its fingerprint and half of the others, a stub for the rest."""
+    return network() if fingerprint[0] & 1 else StubPredictor()
+
+
+def drawn(predictor: Predictor, size: int) -> bytes:
+    """Bytes that a predictor expects, so that it codes them better than LZMA does."""
+    chance = np.random.default_rng(1)
+    found = bytearray()
+    predictor.reset(1)
+    for _ in range(size):
+        counts = predictor.counts()[0].astype(np.float64)
+        found.append(chance.choice(256, p=counts / counts.sum()))
+        predictor.push(np.array([found[-1]], np.uint8))
+    return bytes(found)
+
+
+@cache
 def sources() -> list[tuple[bytes, bytes]]:
     """Archives of all kinds, small, with their content."""
     chance = np.random.default_rng(0)
     skewed = chance.geometric(0.2, 150).astype(np.uint8).tobytes()
     contents = [b"", b"x", skewed, chance.bytes(100), b"ab" * 300, skewed + chance.bytes(40)]
+    plain = ({}, {"block_size": 60, "lanes": 3}, {"experts": "lean", "lanes": 2})
+    stub = StubPredictor(), ModelId(fingerprint=STUB, name="stub")
+    real = network(), ModelId(fingerprint=NETWORK, name="tiny")
+    asked = [(data, chosen, how) for data in contents for chosen in (stub, ()) for how in plain]
+    rows = np.add.outer(np.arange(20), 3 * np.arange(30))
+    picture = b"P5 30 20 255\n" + rows.astype(np.uint8).tobytes()
+    wave = wav((np.sin(np.arange(300) / 9) * 9000).astype("<i2").tobytes())
+    many = {"experts": "rich", "lanes": 3, "block_size": 200}
+    asked += [(data, (), {"experts": "middle"}) for data in (picture, wave)]
+    asked += [(data, real, many) for data in (skewed, b"ab" * 300, drawn(network(), 300))]
+    asked += [(drawn(network(), 300), real, how) for how in ({}, plain[1], {"experts": "middle"})]
     found = []
-    for content in contents:
-        for named in (True, False):
-            for options in ({}, {"block_size": 60, "lanes": 3}, {"experts": "lean", "lanes": 2}):
-                dst = io.BytesIO()
-                model_id = ModelId(fingerprint=FINGERPRINT, name="stub")
-                chosen = (StubPredictor(), model_id) if named else (None, None)
-                codec.compress(io.BytesIO(content), dst, *chosen, **options)
-                found.append((dst.getvalue(), content))
+    for content, chosen, how in asked:
+        dst = io.BytesIO()
+        codec.compress(io.BytesIO(content), dst, *chosen, **how)
+        found.append((dst.getvalue(), content))
     return found
+
+
+def wav(samples: bytes) -> bytes:
+    """A sound of two bytes a sample, in one channel."""
+    form = struct.pack("<IHHIIHH", 16, 1, 1, 8000, 16000, 2, 16)
+    parts = b"WAVEfmt " + form + b"data" + struct.pack("<I", len(samples)) + samples
+    return b"RIFF" + struct.pack("<I", len(parts)) + parts
 
 
 def damage(data: bytes, chance: random.Random, other: bytes) -> bytes:  # noqa: C901
@@ -126,13 +163,13 @@ def try_archive(archive: bytes, content: bytes, chance: random.Random) -> str:
             look(archive, chance)
     dst = io.BytesIO()
     try:
-        codec.decompress(io.BytesIO(archive), dst, find_stub, max_output=MOST)
+        codec.decompress(io.BytesIO(archive), dst, find_any, max_output=MOST)
     except MbzError as error:
         return type(error).__name__
     if dst.getvalue() == content:
         return "same content"
     numbers = versions.FORMAT, versions.ARITHMETIC
-    assert independent_decoder.decode(archive, find_stub, numbers) == dst.getvalue()
+    assert independent_decoder.decode(archive, find_any, numbers) == dst.getvalue()
     return "other content"
 
 
@@ -141,14 +178,14 @@ def look_inside(archive: bytes, _chance: random.Random) -> None:
 
 
 def save(archive: bytes, _chance: random.Random) -> None:
-    salvage.salvage(io.BytesIO(archive), io.BytesIO(), find_stub, max_output=MOST)
+    salvage.salvage(io.BytesIO(archive), io.BytesIO(), find_any, max_output=MOST)
 
 
 def read_anywhere(archive: bytes, chance: random.Random) -> None:
     start = chance.randrange(200)
     if sum(one.raw_length for one in codec.describe(io.BytesIO(archive))) <= MOST:
-        codec.extract(io.BytesIO(archive), io.BytesIO(), find_stub, start, start + 10)
-        with io.BufferedReader(ArchiveReader(io.BytesIO(archive), find_stub)) as file:
+        codec.extract(io.BytesIO(archive), io.BytesIO(), find_any, start, start + 10)
+        with io.BufferedReader(ArchiveReader(io.BytesIO(archive), find_any)) as file:
             file.seek(start)
             file.read(10)
 
@@ -157,16 +194,20 @@ def fuzz_archives(count: int, chance: random.Random) -> Counter[str]:
     """Mutated archives, and how many ended how."""
     archives = sources()
     results: Counter[str] = Counter()
+    slowest = 0.0
     for number in range(count):
         archive, content = chance.choice(archives)
         damaged = damage(archive, chance, chance.choice(archives)[0])
         if chance.random() < 0.2:
             damaged = damage(damaged, chance, archive)
+        start = time.process_time()
         try:
             results[try_archive(damaged, content, chance)] += 1
         except BaseException:
             print(f"number {number}: {damaged.hex()}")
             raise
+        slowest = max(slowest, time.process_time() - start)
+    print(f"the slowest archive took {slowest:.1f} s")
     return results
 
 
