@@ -9,12 +9,12 @@ DEMO ?= tests/samples/text.txt
 BENCH ?= tests/samples/text.txt tests/samples/table.csv tests/samples/data.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow regress bench fuzz faults portability docs lint fmt type \
-	check build clean
+.PHONY: help setup demo test test-slow regress bench fuzz fuzz-atheris faults portability docs lint fmt \
+	type check build clean
 
 ## help: list the targets
 help:
-	@sed -n 's/^## //p' $(MAKEFILE_LIST) | awk -F': ' '{ printf "%-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^## //p' $(MAKEFILE_LIST) | awk -F': ' '{ printf "%-12s %s\n", $$1, $$2 }'
 
 ## setup: make .venv with everything installed (torch for the CPU)
 setup: $(READY)
@@ -53,6 +53,11 @@ regress: $(READY)
 fuzz: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py \
 		$(if $(ARCHIVES),--archives $(ARCHIVES)) $(if $(MODELS),--models $(MODELS))
+
+## fuzz-atheris: let atheris (pip install atheris) look for odd archives, for SECONDS (300)
+fuzz-atheris: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz_atheris.py build/atheris \
+		-max_total_time=$(or $(SECONDS),300)
 
 ## faults: kill compress, restore and train at COUNT (100) random moments each, and look what is left
 faults: $(READY)

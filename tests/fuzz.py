@@ -158,6 +158,18 @@ def varint(value: int) -> bytes:
 
 def try_archive(archive: bytes, content: bytes, chance: random.Random) -> str:
     """Restores, and says how it went; AssertionError or anything but MbzError is a finding."""
+    restored = restore(archive, chance)
+    if isinstance(restored, MbzError):
+        return type(restored).__name__
+    if restored == content:
+        return "same content"
+    numbers = versions.FORMAT, versions.ARITHMETIC
+    assert independent_decoder.decode(archive, find_any, numbers) == restored
+    return "other content"
+
+
+def restore(archive: bytes, chance: random.Random) -> bytes | MbzError:
+    """Goes every way that there is, and returns the content or what is wrong."""
     for look in (look_inside, save, read_anywhere):
         with suppress(MbzError):
             look(archive, chance)
@@ -165,12 +177,8 @@ def try_archive(archive: bytes, content: bytes, chance: random.Random) -> str:
     try:
         codec.decompress(io.BytesIO(archive), dst, find_any, max_output=MOST)
     except MbzError as error:
-        return type(error).__name__
-    if dst.getvalue() == content:
-        return "same content"
-    numbers = versions.FORMAT, versions.ARITHMETIC
-    assert independent_decoder.decode(archive, find_any, numbers) == dst.getvalue()
-    return "other content"
+        return error
+    return dst.getvalue()
 
 
 def look_inside(archive: bytes, _chance: random.Random) -> None:
