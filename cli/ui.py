@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sys
 import time
 import traceback
@@ -16,6 +17,8 @@ from mbz.errors import DataError, MbzError
 from .files import FULL
 
 WIDE = 10_000  # columns, more than any table has
+LEAST_PAUSE = 0.1  # seconds; work that is reported in bursts would seem to be very fast
+WIDE_BAR = 60  # columns, for all that a bar shows
 
 
 class Ui:
@@ -124,23 +127,43 @@ class Ui:
 def _bar(name: str, total: float | None, *, noted: bool = False) -> Iterator[Callable[..., None]]:
     """A bar with the speed in bytes, or with notes given to it."""
     from rich import progress
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.constrain import Constrain
     from rich.markup import escape
 
-    bar = progress.Progress(
+    console = Console(stderr=True)
+
+    class Bar(progress.Progress):
+        """Leaves room for the ^C that a terminal shows, which would begin a new line."""
+
+        def get_renderables(self) -> Iterable[RenderableType]:
+            for table in super().get_renderables():
+                yield Constrain(table, console.width - 3)
+
+    speed = progress.TextColumn("{task.fields[note]}") if noted else progress.TransferSpeedColumn()
+    bar = Bar(
         progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
+        *([progress.BarColumn()] if console.width >= WIDE_BAR else []),
         progress.TaskProgressColumn(),
-        progress.TextColumn("{task.fields[note]}") if noted else progress.TransferSpeedColumn(),
+        *([speed] if noted or console.width >= WIDE_BAR else []),
         progress.TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
         redirect_stdout=False,  # standard output may carry the data
     )
     before = sys.stderr
     with bar, _logging_moved(before):
-        task = bar.add_task(escape(printable(name)), total=total, note="")
-        yield lambda done, note="": bar.update(task, completed=done, note=note)
+        task = bar.add_task(escape(_end_of(name, console.width // 3)), total=total, note="")
+        latest = -math.inf
+
+        def report(done: float, note: str = "") -> None:
+            nonlocal latest
+            now = time.monotonic()
+            if now - latest >= LEAST_PAUSE:
+                bar.update(task, completed=done, note=note)
+                latest = now
+
+        yield report
 
 
 @contextmanager
@@ -205,6 +228,12 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "not enough memory; try a smaller --block-size or fewer --lanes"
     return f"internal error ({type(error).__name__}: {error}); run again with --debug, report it"
+
+
+def _end_of(name: str, most: int) -> str:
+    """The last characters of a file name, as many as there is room for."""
+    name = printable(name)
+    return name if len(name) <= most else "…" + name[1 - most :]
 
 
 def printable(name: str) -> str:

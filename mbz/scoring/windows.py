@@ -63,7 +63,7 @@ class WindowScorer:
         self.engine, self.method = engine, method
         self.patch = engine.patch
         self.context = _whole(method.context, engine.patch * (2 if method.slide else 1))
-        self.pool = max(self.context, 16 * engine.most)
+        self.pool = max(self.context, 4 * engine.most)
 
     def cut(self, stream: Readable) -> Iterator[Window]:
         """The windows of a document, in order."""
