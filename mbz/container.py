@@ -1,23 +1,16 @@
 """The bytes of an archive around its payloads: headers, lengths, checks (docs/format.md, 1 to 5).
 
-Knows neither models nor the coder. Imports the standard library and xxhash only.
+Knows neither models nor the coder. How a header spells numbers and its check is in `fields.py`.
 """
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from mbz import versions
-from mbz.errors import BadMagic, Corrupt, Truncated, UnknownVersion
+from mbz.errors import BadMagic, Truncated, UnknownVersion
+from mbz.fields import MAX_SIZE, Fields, require, sealed, varint, xxhash
 from mbz.reader import Reader
-
-if TYPE_CHECKING:
-    import xxhash
-else:
-    try:
-        import xxhash
-    except ImportError:  # restoring by the reference decoder, where nothing is installed
-        from mbz import plain_xxhash as xxhash
 
 __all__ = [
     "FINGERPRINT_BYTES",
@@ -54,7 +47,6 @@ MAX_BLOCK: Final = 1 << 25
 MAX_NUMBERS_BLOCK: Final = 1 << 23  # of pixels and sound
 MAX_LANES: Final = 1 << 12
 MAX_NAME: Final = 255
-MAX_SIZE: Final = (1 << 63) - 1
 MAX_FRAME: Final = (1 << 32) - 1
 
 # Bits of the header's flags (section 3).
@@ -67,10 +59,8 @@ _BLOCKS_FOLLOW = _END = 3
 _PLAIN_ROWS = 4, 1, 0  # stride, unit and phase where a coding says nothing of rows
 # Most bytes of a unit and units of a stride, by set of experts: pixels, sound. Memory goes by them.
 _MOST_ROWS = {4: (8, MAX_BLOCK), 5: (3, 16)}
-_CHECK16_BYTES = 2
 _COMPACT_CHECK_BYTES = 4
 _CHECK_BYTES = 8
-_VARINT_BYTES = 9
 
 
 class Kind(IntEnum):
@@ -184,33 +174,33 @@ def pack_header(header: Header) -> bytes:
             fields += bytes([len(name)]) + name
     if header.size is not None:
         flags |= _HAS_SIZE
-        fields += _varint(header.size)
+        fields += varint(header.size)
     if block is not None:
         assert block.raw_length == header.size
         assert block.needs_model == (model is not None)
         if block.coding is not None:
             fields += _pack_coding(block.coding)
         if block.kind is not Kind.STORED:
-            fields += _varint(block.coded_length)
+            fields += varint(block.coded_length)
         fields += block.check[:_COMPACT_CHECK_BYTES]
     plain = block is not None and block.coding is None
     numbers = versions.FORMAT << 4 | (0 if plain else versions.ARITHMETIC)
-    return _sealed(MAGIC + bytes([numbers, flags]) + fields)
+    return sealed(MAGIC + bytes([numbers, flags]) + fields)
 
 
 def pack_frame(frame: Frame) -> bytes:
     """The bytes of a skippable frame's header; what it holds follows it."""
-    return _sealed(SKIP_MAGIC + bytes([frame.kind]) + _varint(frame.length))
+    return sealed(SKIP_MAGIC + bytes([frame.kind]) + varint(frame.length))
 
 
 def pack_block(block: Block) -> bytes:
     """The bytes of a block header in the block form; the payload follows it."""
-    fields = bytes([block.kind]) + _varint(block.raw_length)
+    fields = bytes([block.kind]) + varint(block.raw_length)
     if block.coding is not None:
         fields += _pack_coding(block.coding)
     if block.kind is not Kind.STORED:
-        fields += _varint(block.coded_length)
-    return _sealed(fields + block.check)
+        fields += varint(block.coded_length)
+    return sealed(fields + block.check)
 
 
 def _pack_coding(coding: Coding) -> bytes:
@@ -220,16 +210,16 @@ def _pack_coding(coding: Coding) -> bytes:
     rows = coding.stride, coding.unit, coding.phase
     if rows != _PLAIN_ROWS:
         flags |= _HAS_ROWS
-        fields += b"".join(map(_varint, rows))
+        fields += b"".join(map(varint, rows))
     if coding.lanes > 1:
         flags |= _HAS_LANES
-        fields += _varint(coding.lanes)
+        fields += varint(coding.lanes)
     return bytes([flags]) + fields
 
 
 def pack_end(end: End) -> bytes:
     """The bytes of the end mark."""
-    return _sealed(bytes([_END]) + _varint(end.raw_length) + end.check)
+    return sealed(bytes([_END]) + varint(end.raw_length) + end.check)
 
 
 def read_header(reader: Reader) -> Header | Frame:
@@ -243,18 +233,18 @@ def read_header(reader: Reader) -> Header | Frame:
         raise BadMagic("This is not an mbz archive: it does not start with the magic bytes.")
     if len(magic) < len(MAGIC):
         raise Truncated("The archive is cut off inside its first bytes.")
-    fields = _Fields(reader, magic)
+    fields = Fields(reader, magic)
     return _read_frame(fields) if magic == SKIP_MAGIC else _read_archive(fields)
 
 
-def _read_frame(fields: "_Fields") -> Frame:
+def _read_frame(fields: Fields) -> Frame:
     frame = Frame(kind=fields.byte(), length=fields.varint())
-    _require(frame.length <= MAX_FRAME, "a skippable frame is longer than the format allows")
+    require(frame.length <= MAX_FRAME, "a skippable frame is longer than the format allows")
     fields.verify()
     return frame
 
 
-def _read_archive(fields: "_Fields") -> Header:
+def _read_archive(fields: Fields) -> Header:
     numbers = fields.byte()
     _require_version("format", numbers >> 4, versions.FORMAT)
     flags = fields.byte()
@@ -263,12 +253,12 @@ def _read_archive(fields: "_Fields") -> Header:
     _require_version("arithmetic", numbers & 15, 0 if plain else versions.ARITHMETIC)
     compact = form != _BLOCKS_FOLLOW
     coded = form == Kind.CODED
-    _require(not flags & _RESERVED, "a reserved flag is set")
+    require(not flags & _RESERVED, "a reserved flag is set")
     has_model = bool(flags & _HAS_MODEL)
     if compact:
         fits = flags & _HAS_SIZE and (coded or not has_model)
-        _require(bool(fits), "its flags do not fit together")
-    _require(has_model or not flags & _HAS_NAME, "it names no model but has a name")
+        require(bool(fits), "its flags do not fit together")
+    require(has_model or not flags & _HAS_NAME, "it names no model but has a name")
 
     model = None
     if has_model:
@@ -276,7 +266,7 @@ def _read_archive(fields: "_Fields") -> Header:
         name = None
         if flags & _HAS_NAME:
             encoded = fields.take(fields.byte())
-            _require(_is_name(encoded), "the model's name is not a name")
+            require(_is_name(encoded), "the model's name is not a name")
             name = encoded.decode()
         model = ModelId(fingerprint=fingerprint, name=name)
     size = fields.varint() if flags & _HAS_SIZE else None
@@ -284,7 +274,7 @@ def _read_archive(fields: "_Fields") -> Header:
     if compact:
         assert size is not None
         block = _read_rest(fields, Kind(form), size, _COMPACT_CHECK_BYTES)
-        _require(block.needs_model == has_model, "its block and its header disagree about a model")
+        require(block.needs_model == has_model, "its block and its header disagree about a model")
     fields.verify()
     return Header(model=model, size=size, only_block=block)
 
@@ -295,29 +285,29 @@ def read_block(reader: Reader) -> Block | End:
     Raises:
         Truncated, Corrupt: as section 9 says.
     """
-    fields = _Fields(reader)
+    fields = Fields(reader)
     bits = fields.byte()
-    _require(not bits & _KIND_RESERVED, "a reserved bit is set in a block header")
+    require(not bits & _KIND_RESERVED, "a reserved bit is set in a block header")
     raw_length = fields.varint()
     mark: Block | End
     if bits & _KIND_BITS == _END:
         mark = End(raw_length=raw_length, check=fields.take(_CHECK_BYTES))
     else:
-        _require(raw_length > 0, "a block is empty")
+        require(raw_length > 0, "a block is empty")
         kind = Kind(bits & _KIND_BITS)
         mark = _read_rest(fields, kind, raw_length, _CHECK_BYTES)
     fields.verify()
     return mark
 
 
-def _read_rest(fields: "_Fields", kind: Kind, raw_length: int, check_bytes: int) -> Block:
+def _read_rest(fields: Fields, kind: Kind, raw_length: int, check_bytes: int) -> Block:
     """The part that block headers and compact headers share: coding, coded length and check."""
-    _require(raw_length <= MAX_BLOCK, "a block is longer than the format allows")
+    require(raw_length <= MAX_BLOCK, "a block is longer than the format allows")
     coding = _read_coding(fields, raw_length) if kind is Kind.CODED else None
     coded_length = raw_length
     if kind is not Kind.STORED:
         coded_length = fields.varint()
-        _require(coded_length < raw_length, "a block's coded length is not below its raw length")
+        require(coded_length < raw_length, "a block's coded length is not below its raw length")
     return Block(
         kind=kind,
         raw_length=raw_length,
@@ -327,56 +317,26 @@ def _read_rest(fields: "_Fields", kind: Kind, raw_length: int, check_bytes: int)
     )
 
 
-def _read_coding(fields: "_Fields", raw_length: int) -> Coding:
+def _read_coding(fields: Fields, raw_length: int) -> Coding:
     flags = fields.byte()
-    _require(not flags & _CODING_RESERVED, "a reserved bit is set in a block's coding")
+    require(not flags & _CODING_RESERVED, "a reserved bit is set in a block's coding")
     experts, network = flags & _EXPERT_BITS, bool(flags & _HAS_NETWORK)
-    _require(experts > 0 or network, "a block is predicted by nothing")
+    require(experts > 0 or network, "a block is predicted by nothing")
     stride, unit, phase = _PLAIN_ROWS
     if flags & _HAS_ROWS:
         stride, unit, phase = fields.varint(), fields.varint(), fields.varint()
         possible = 1 <= unit <= stride <= MAX_BLOCK and phase < stride
-        _require(possible, "a block has rows of no possible size")
+        require(possible, "a block has rows of no possible size")
         most_unit, most_units = _MOST_ROWS.get(experts, (MAX_BLOCK, MAX_BLOCK))
         few = unit <= most_unit and stride // unit <= most_units
-        _require(few, "a block has more channels than the format allows")
+        require(few, "a block has more channels than the format allows")
     short = experts not in _MOST_ROWS or raw_length <= MAX_NUMBERS_BLOCK
-    _require(short, "a block of pixels or sound is longer than the format allows")
+    require(short, "a block of pixels or sound is longer than the format allows")
     lanes = fields.varint() if flags & _HAS_LANES else 1
-    _require(1 <= lanes <= min(MAX_LANES, raw_length), "a block has too few or too many lanes")
+    require(1 <= lanes <= min(MAX_LANES, raw_length), "a block has too few or too many lanes")
     return Coding(
         lanes=lanes, network=network, experts=experts, stride=stride, unit=unit, phase=phase
     )
-
-
-class _Fields:
-    """The fields of one header, with the bytes read so far for its check."""
-
-    def __init__(self, reader: Reader, start: bytes = b"") -> None:
-        self._reader = reader
-        self._seen = bytearray(start)
-
-    def take(self, size: int) -> bytes:
-        data = self._reader.exactly(size)
-        self._seen += data
-        return data
-
-    def byte(self) -> int:
-        return self.take(1)[0]
-
-    def varint(self) -> int:
-        value = 0
-        for group in range(_VARINT_BYTES):
-            byte = self.byte()
-            value |= (byte & 0x7F) << 7 * group
-            if byte < 0x80:
-                _require(byte > 0 or group == 0, "a number is written longer than needed")
-                return value
-        raise Corrupt("The archive is damaged: a number is too long.")
-
-    def verify(self) -> None:
-        expected = _check16(self._seen)
-        _require(self._reader.exactly(_CHECK16_BYTES) == expected, "a header's check is wrong")
 
 
 def _require_version(what: str, version: int, known: int) -> None:
@@ -385,29 +345,6 @@ def _require_version(what: str, version: int, known: int) -> None:
             f"The archive has {what} version {version}, but this release reads only {known}; "
             "another release of mbz is needed."
         )
-
-
-def _require(condition: bool, finding: str) -> None:
-    if not condition:
-        raise Corrupt(f"The archive is damaged: {finding}.")
-
-
-def _varint(value: int) -> bytes:
-    assert 0 <= value <= MAX_SIZE
-    groups = bytearray()
-    while value > 0x7F:
-        groups.append(value & 0x7F | 0x80)
-        value >>= 7
-    groups.append(value)
-    return bytes(groups)
-
-
-def _check16(header: bytes | bytearray) -> bytes:
-    return (xxhash.xxh64_intdigest(bytes(header)) & 0xFFFF).to_bytes(_CHECK16_BYTES, "little")
-
-
-def _sealed(header: bytes) -> bytes:
-    return header + _check16(header)
 
 
 def _is_name(encoded: bytes) -> bool:

@@ -24,6 +24,7 @@ from mbz.errors import (
     Truncated,
 )
 from mbz.exact import COUNT_SUM, compiled_backend
+from mbz.fields import sealed
 from mbz.mixing import SETS
 from mbz.mixing.memory import open_memory
 
@@ -376,7 +377,7 @@ def test_mutations_raise_or_do_no_harm(name, seed):
 
 def block_form(*marks: bytes, flags: int = 0x03, fields: bytes = b"") -> bytes:
     numbers = versions.FORMAT << 4 | versions.ARITHMETIC
-    return container._sealed(container.MAGIC + bytes([numbers, flags]) + fields) + b"".join(marks)
+    return sealed(container.MAGIC + bytes([numbers, flags]) + fields) + b"".join(marks)
 
 
 def stored(data: bytes) -> bytes:

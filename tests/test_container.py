@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mbz import container, versions
 from mbz.container import Block, Coding, End, Frame, Header, Kind, ModelId
 from mbz.errors import BadMagic, Corrupt, Truncated, UnknownVersion
+from mbz.fields import check16
 from mbz.reader import Reader
 
 FINGERPRINT = bytes.fromhex("0011223344556677")
@@ -18,7 +19,7 @@ CODED = PLAIN | versions.ARITHMETIC
 
 
 def seal(fields: bytes) -> bytes:
-    return fields + container._check16(fields)
+    return fields + check16(fields)
 
 
 def header(*, numbers=None, flags, fields="") -> bytes:

@@ -24,6 +24,7 @@ from mbz import codec, container, versions, weights
 from mbz.container import Block, Coding, End, Frame, Header, Kind, ModelId
 from mbz.exact.reference import ReferencePredictor
 from mbz.exact.selftest import digest
+from mbz.fields import sealed
 from mbz.payload import encode, encode_lzma
 
 VERSION = f"v{versions.FORMAT}.{versions.ARITHMETIC}"
@@ -96,7 +97,7 @@ def resealed(header: bytes, place: int, value: int) -> bytes:
     """A header with another byte and the check that fits."""
     data = bytearray(header[:-2])
     data[place] = value
-    return container._sealed(bytes(data))
+    return sealed(bytes(data))
 
 
 def good() -> Files:
@@ -141,15 +142,19 @@ def pack_coded(data: bytes, model: Opened, lanes: int, **how: int) -> bytes:
 
 
 def wrapped(data: bytes, payload: bytes, coding: Coding, model_id: ModelId | None) -> bytes:
-    block = Block(
-        kind=Kind.CODED,
+    block = block_of(Kind.CODED, data, payload, coding)
+    assert len(payload) < len(data), (len(payload), len(data))
+    return container.pack_header(Header(model=model_id, size=len(data), only_block=block)) + payload
+
+
+def block_of(kind: Kind, data: bytes, payload: bytes, coding: Coding | None = None) -> Block:
+    return Block(
+        kind=kind,
         raw_length=len(data),
         coded_length=len(payload),
         check=container.content_check(data),
         coding=coding,
     )
-    assert len(payload) < len(data), (len(payload), len(data))
-    return container.pack_header(Header(model=model_id, size=len(data), only_block=block)) + payload
 
 
 def bare() -> bytes:
@@ -235,7 +240,7 @@ def bad() -> Files:
         "Corrupt-empty-block": bare() + stored(b"") + ended(b""),
         "Corrupt-order": bare() + stored(b"c") + stored(b"ab") + ended(b"abc"),
         "Corrupt-total": bare() + stored(b"ab") + ended(b"ab", 3),
-        "Corrupt-model-missing": bare() + block_of(drawn, tiny) + ended(drawn),
+        "Corrupt-model-missing": bare() + coded_block(drawn, tiny) + ended(drawn),
         "Corrupt-tail": one + b"garbage",
         "Corrupt-zeros-behind": one + bytes(512),
         "Corrupt-long-block": bare() + stored(b"a", container.MAX_BLOCK + 1),
@@ -252,22 +257,10 @@ def bad() -> Files:
     yield from ((f"bad/{name}.mbz", archive) for name, archive in faults.items())
 
 
-def block_of(data: bytes, model: Opened) -> bytes:
+def coded_block(data: bytes, model: Opened) -> bytes:
     coding = Coding(lanes=2, network=True)
     payload = encode(data, coding, model.predictor, lambda _: None)
-    check = container.content_check(data)
-    return (
-        container.pack_block(
-            Block(
-                kind=Kind.CODED,
-                raw_length=len(data),
-                coded_length=len(payload),
-                check=check,
-                coding=coding,
-            )
-        )
-        + payload
-    )
+    return container.pack_block(block_of(Kind.CODED, data, payload, coding)) + payload
 
 
 def pixels(length: int) -> bytes:
@@ -279,14 +272,7 @@ def pixels(length: int) -> bytes:
 
 
 def lzma_block(data: bytes, payload: bytes) -> bytes:
-    block = Block(
-        kind=Kind.LZMA,
-        raw_length=len(data),
-        coded_length=len(payload),
-        check=container.content_check(data),
-        coding=None,
-    )
-    return container.pack_block(block) + payload
+    return container.pack_block(block_of(Kind.LZMA, data, payload)) + payload
 
 
 def other_model(archive: bytes, head: int) -> bytes:
