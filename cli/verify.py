@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from . import files, options
+from . import amounts, files, options
 from .ui import Ui
 
 
 def verify(
     names: options.Files,
     *,
+    max_output: amounts.MaxOutput = None,
     model: options.Model = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
@@ -22,11 +23,12 @@ def verify(
     """
     ui = Ui(quiet=quiet, verbose=verbose, debug=debug)
     with ui.reporting():
-        from .restore import models_for, restore
+        from .restore import Plan, models_for, restore
 
         models = models_for(model, device, threads)
+        plan = Plan(max_output=max_output)
         for name in names:
             with ui.reporting(name), files.opened(name) as source:
-                stats = restore(ui, name, source, None, models)
+                stats = restore(ui, name, source, None, models, plan)
                 ui.done(name, stats.raw_length, stats.archive_length, packing=False)
     ui.exit()

@@ -49,6 +49,8 @@ def test_max_output(mbz, blocks, content):
         assert "longer than the limit of 399 bytes" in result.stderr
     piped = mbz("decompress", "--max-output", "399", data=path.read_bytes())
     assert piped.exit_code == 2
+    assert mbz("test", "--max-output", "400", path).exit_code == 0
+    assert mbz("test", "--max-output", "399", path).exit_code == 2
 
 
 def test_salvage(mbz, blocks, content):
