@@ -222,7 +222,7 @@ def _last(config: RunConfig, folder: Path) -> Path:
     """The checkpoint to go on from, made with the same settings."""
     last = checkpoint.newest(folder)
     if last is None:
-        raise MbzError(f"{folder} has no checkpoint to resume from")
+        raise MbzError(f"{folder} has no checkpoint to resume from; delete it to start anew")
     before = checkpoint.read_state(last)["config"]
     changed = set(settings.differences(before, config.to_dict())) - FREE
     if changed:
