@@ -81,7 +81,8 @@ def open(  # noqa: A001 - as in gzip and lzma
     Args:
         path: the archive.
         mode: "rb" to read; it can seek, and decodes only the blocks that are read. "wb" or "xb"
-            to write; the content is compressed on closing, and "xb" refuses an existing file.
+            to write; the content is compressed on closing, when the file is replaced, and "xb"
+            refuses an existing one.
         model: for writing, as for `compress`.
         level: for writing, 0 to 9.
 

@@ -2,6 +2,8 @@
 
 import doctest
 import io
+import re
+import stat
 import subprocess
 import sys
 
@@ -10,6 +12,7 @@ import pytest
 
 import mbz
 import mbz.api
+from mbz import atomic
 
 DATA = b"It was the best of times, it was the worst of times. " * 60
 
@@ -166,6 +169,47 @@ def test_an_error_while_writing_leaves_no_archive(tmp_path):
     with pytest.raises(mbz.ModelError):
         file.close()
     assert not path.exists()
+
+
+def test_an_error_while_writing_keeps_what_was_there(tmp_path):
+    path, link = tmp_path / "x.mbz", tmp_path / "link"
+    path.write_bytes(b"precious")
+    link.symlink_to(path)
+    for name in (path, link):
+        with pytest.raises(RuntimeError):
+            write_and_fail(name)
+        assert path.read_bytes() == b"precious"
+    with mbz.open(link, "wb", level=0) as file:
+        file.write(DATA)
+    assert link.is_symlink()
+    assert mbz.decompress(path.read_bytes()) == DATA
+    assert sorted(tmp_path.iterdir()) == [link, path]
+
+
+def test_a_device_is_written_to_and_not_replaced(tmp_path):
+    device = tmp_path / "device"
+    device.symlink_to("/dev/null")
+    with mbz.open(device, "wb", level=0) as file:
+        file.write(DATA)
+    assert device.is_symlink()
+
+
+@pytest.mark.parametrize("nameless", [True, False])
+def test_a_file_appears_when_it_is_complete(tmp_path, monkeypatch, nameless):
+    if not nameless:
+        monkeypatch.delattr("os.O_TMPFILE", raising=False)
+    path, like = tmp_path / "x", tmp_path / "like"
+    like.write_bytes(b"")
+    like.chmod(0o640)
+    with atomic.appearing(path, like.stat()) as file:
+        file.write(b"new")
+        names = [one.name for one in tmp_path.iterdir() if one != like]
+        assert len(names) <= 1
+        assert all(re.fullmatch(atomic.PARTIAL, name) for name in names)
+    assert path.read_bytes() == b"new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert path.stat().st_mtime_ns == like.stat().st_mtime_ns
+    assert sorted(tmp_path.iterdir()) == [like, path]
 
 
 def write_and_fail(path):

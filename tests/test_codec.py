@@ -275,7 +275,7 @@ def test_the_lanes_that_a_network_may_have(config):
     lanes = config.most_lanes
     part = compiled_backend.part_of(config, min(lanes, 8))
     assert lanes >= 30
-    assert arrays(part) / min(lanes, 8) * lanes < 400 << 20
+    assert arrays(part) / min(lanes, 8) * lanes < 280 << 20
 
 
 @pytest.mark.parametrize("use", SETS)
