@@ -92,7 +92,8 @@ def created(
             yield stream
         return
     if special:
-        with path.open("wb") as device:  # /dev/null or a pipe: must not be replaced by a file
+        # /dev/null or a pipe, which must not be replaced by a file.
+        with writing(name), path.open("wb") as device:
             yield device
         return
     _check_target(path, source, force=force)

@@ -85,6 +85,9 @@ def test_a_full_standard_output(command, files, words):
     with Path("/dev/full").open("wb") as full:
         said = failure([*command, *words, files[words[0] != "compress"]], stdout=full)
     assert said.endswith("cannot write standard output (No space left on device)")
+    if "-c" in words:
+        said = failure([*command, *words[:-1], "-o", "/dev/full", files[words[0] != "compress"]])
+        assert said.endswith("cannot write /dev/full (No space left on device)")
 
 
 def test_an_input_that_shrinks(command, tmp_path, wait_for):
