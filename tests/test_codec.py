@@ -25,8 +25,7 @@ from mbz.errors import (
 )
 from mbz.exact import COUNT_SUM, compiled_backend
 from mbz.fields import sealed
-from mbz.mixing import SETS
-from mbz.mixing.memory import open_memory
+from mbz.mixing import SETS, Mixer
 
 FINGERPRINT = bytes.fromhex("0011223344556677")
 MODEL_ID = ModelId(fingerprint=FINGERPRINT)
@@ -285,8 +284,10 @@ def test_memory_of_the_longest_block(use, lanes):
     if use in {"pixels", "sound"}:
         longest = container.MAX_NUMBERS_BLOCK
         rows = {"stride": 48, "unit": 3} if use == "sound" else {"stride": longest, "unit": 8}
-    memory = open_memory(use, [longest // lanes] * lanes, network=True, **rows)
-    assert arrays(memory) + 5 * longest < 560 << 20  # payload, lanes, content, and copies of it
+    mixer = Mixer(longest, lanes, use=use, network=True, **rows)
+    own = sum(value.nbytes for value in vars(mixer).values() if isinstance(value, np.ndarray))
+    copies = 5 * longest  # payload, lanes, content, and copies of it
+    assert arrays(mixer.memory) + own + copies < 560 << 20
 
 
 def arrays(memory) -> int:

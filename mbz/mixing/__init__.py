@@ -69,15 +69,20 @@ class Mixer:
         )
         begin_with(start or shipped(), self.memory, use)
         self._network = network
-        self._lanes_T = np.full(self.steps, lanes, np.int64)
-        if longer:
-            self._lanes_T[-1] = longer
+        self._lanes, self._last = lanes, longer or lanes
         self._t = 0
         self._bit = 0
 
     def active(self) -> int:
         """The number of lanes, the first ones, that have a byte at this step."""
-        return int(self._lanes_T[self._t])
+        return self._lanes if self._t + 1 < self.steps else self._last
+
+    def _active(self, steps: int) -> NDArray[np.int64]:
+        """The same of the next steps, of so many or of all that are left."""
+        lanes_T = np.full(min(steps, self.steps - self._t), self._lanes, np.int64)
+        if self._t + lanes_T.size == self.steps:
+            lanes_T[-1:] = self._last
+        return lanes_T
 
     def score(
         self, symbols_TL: NDArray[np.uint8], counts_TLV: NDArray[np.uint32] | None = None
@@ -92,7 +97,7 @@ class Mixer:
         bits_T8L = (symbols_TL[:, None, :] >> np.arange(7, -1, -1)[:, None]) & 1
         chances = np.zeros((steps, 8, lanes), np.int32)
         kernel.code(
-            self.memory, self._t, self._lanes_T[self._t : self._t + steps],
+            self.memory, self._t, self._active(steps),
             np.ascontiguousarray(bits_T8L, np.int64), self._counts(counts_TLV), chances,
             _NOTHING, _NO_CODER,
         )  # fmt: skip
@@ -110,8 +115,8 @@ class Mixer:
                 on the bytes before.
             counts_TLV: with a network, its counts.
         """
-        lanes_T = self._lanes_T[self._t : self._t + steps]
-        bits_T8L = np.zeros((lanes_T.size, 8, int(self._lanes_T[0])), np.int64)
+        lanes_T = self._active(steps)
+        bits_T8L = np.zeros((lanes_T.size, 8, self._lanes), np.int64)
         kernel.code(
             self.memory, self._t, lanes_T, bits_T8L, self._counts(counts_TLV),
             np.zeros(bits_T8L.shape, np.int32), decoder.source, decoder.coder,
