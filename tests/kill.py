@@ -160,8 +160,11 @@ def undisturbed(job: Job) -> tuple[float, float]:
     return time.perf_counter() - start, time.perf_counter() - begun
 
 
-def killed(job: Job, seconds: float, *, begun: bool) -> str:
-    """What is left after so many seconds, from the start or from when it has begun to write."""
+def killed(job: Job, seconds: float, *, begun: bool) -> str | None:
+    """What is left after so many seconds, from the start or from when it has begun to write.
+
+    None if it had ended, with all as it should be.
+    """
     job.prepare()
     with subprocess.Popen([*MBZ, *job.words], **QUIET) as process:
         while begun and process.poll() is None and not job.is_begun(process):
@@ -169,8 +172,12 @@ def killed(job: Job, seconds: float, *, begun: bool) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
         process.kill()
-    assert process.returncode in {0, -signal.SIGKILL}
-    return f"{'ended' if process.returncode == 0 else 'killed'}, {job.look()}"
+    found = job.look()
+    if process.returncode == 0:
+        assert found.startswith("new")
+        return None
+    assert process.returncode == -signal.SIGKILL
+    return found
 
 
 def kill(jobs: list[Job], count: int, chance: random.Random) -> Counter[str]:
@@ -178,10 +185,13 @@ def kill(jobs: list[Job], count: int, chance: random.Random) -> Counter[str]:
     results: Counter[str] = Counter()
     for job in jobs:
         seconds = undisturbed(job)
-        for number in range(count // len(jobs)):
+        number = 0
+        while number < count // len(jobs):
             begun = number % 2 == 1
-            moment = chance.uniform(0, seconds[begun])
-            results[f"{job.name}: {killed(job, moment, begun=begun)}"] += 1
+            found = killed(job, chance.uniform(0, seconds[begun]), begun=begun)
+            if found is not None:
+                results[f"{job.name}: {found}"] += 1
+                number += 1
     return results
 
 
