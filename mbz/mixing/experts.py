@@ -9,6 +9,7 @@ from mbz.mixing import features as f
 
 SETS = ("lean", "middle", "rich", "pixels", "sound")
 MOST_FEATURES = 6
+SALT = 0x9E3779B1
 
 
 class Expert(NamedTuple):
@@ -97,6 +98,8 @@ def names_of(use: str) -> list[str]:
 def recipes(use: str) -> NDArray[np.int64]:
     """Features of the experts of a set, (E, MOST_FEATURES + 1): a salt, then features or zeros.
 
+    Salts are far apart, so that no feature makes up for the difference.
+
     Raises:
         ValueError: there is no such set.
     """
@@ -104,6 +107,6 @@ def recipes(use: str) -> NDArray[np.int64]:
         msg = f"no set of experts is called {use!r}; there are {', '.join(SETS)}"
         raise ValueError(msg)
     chosen = [
-        (n + 1, *expert.features) for n, expert in enumerate(EXPERTS) if use[0] in expert.sets
+        ((n + 1) * SALT & 0xFFFFFFFF, *expert.features) for n, expert in enumerate(EXPERTS) if use[0] in expert.sets
     ]
     return np.array([row + (f.NOTHING,) * (MOST_FEATURES + 1 - len(row)) for row in chosen])

@@ -10,8 +10,15 @@ import numpy as np
 from mbz.mixing import features as f
 from mbz.mixing.bits import decode_bit
 from mbz.mixing.compiled import function
+from mbz.mixing.contexts import (
+    approach,
+    expert_inputs,
+    find_buckets,
+    hash_contexts,
+    learn_experts,
+)
 from mbz.mixing.learn import adapted, chance, logit, refine, refined, squashed
-from mbz.mixing.matches import find_matches, follow_matches, learn_matches, match_inputs
+from mbz.mixing.matches import approach_matches, find_matches, follow_matches, learn_matches, match_inputs
 from mbz.mixing.memory import (
     BUCKETS,
     EXPERT_INPUTS,
@@ -27,13 +34,12 @@ from mbz.mixing.samples import (
     number_classes,
     number_inputs,
 )
+from mbz.mixing.vectors import each_of_whole, fetch, least, most
 
 NUM_SETS = len(SELECTORS)
 FINAL_OFFSETS = tuple(sum(FINAL_SELECTORS[:n]) for n in range(len(FINAL_SELECTORS)))
 OFFSETS = tuple(sum(SELECTORS[:n]) for n in range(NUM_SETS))
 NETWORK, STRIDE, INPUTS, UNIT, FULLY = range(5)
-RUN_LIMIT, STATE_LIMIT, SLOT_LIMIT = 255, 255, 400
-COUNT_LIMIT = 60
 FINAL_RATE = 8
 RATE, RATE_AT_FIRST, RATE_BYTES = 90, 200, 4096  # of the first layer; the extra halves by then
 
@@ -47,17 +53,12 @@ def begin(m, t, lanes):
         if m.numbers.plans.size:
             begin_number(m, lane, t)
         row[f.NOTHING] = 0
-        for e in range(m.recipes.shape[0]):
-            h = m.recipes[e, 0]
-            for k in range(1, m.recipes.shape[1]):
-                feature = m.recipes[e, k]
-                if feature:
-                    h = f.joined(h, row[feature])
-            m.hashes[lane, e] = h
+        hash_contexts(m, lane)
+        approach(m, lane, 0)
         m.partial[lane] = 1
         if m.options[NETWORK]:
             _begin_network(m, lane)
-        _find_buckets(m, lane, 0)
+        find_buckets(m, lane, 0)
 
 
 @function
@@ -72,53 +73,13 @@ def _begin_network(m, lane):
 
 
 @function
-def _find_buckets(m, lane, nibble):
-    """Points each expert to the bucket of its context and, in a byte's second half, first half."""
-    num_buckets = m.slots.size >> 4
-    # Without a branch, so that memory fetches all experts' buckets at once.
-    for e in range(m.at.shape[1]):
-        h = m.hashes[lane, e]
-        if nibble:
-            h = f.joined(h, m.partial[lane])
-        z = h * f.MIX  # below 2**63
-        first = ((z >> 40) & (num_buckets - 1)) << 4
-        m.at[lane, e] = first
-        m.checks[lane, e] = ((z >> 22) & 0xFFFF) << 16 | np.int64(m.slots[first]) >> 16
-    for e in range(m.at.shape[1]):
-        check, found = m.checks[lane, e] >> 16, m.checks[lane, e] & 0xFFFF
-        best = m.at[lane, e]
-        if found != check:
-            best = _find_neighbour(m, best, check)
-            m.at[lane, e] = best
-        if nibble == 0:
-            m.runs[lane, e, 0] = best
-            m.runs[lane, e, 1] = np.int64(m.slots[best])
-
-
-@function
-def _find_neighbour(m, first, check):
-    """The bucket with this check beside the first one, or else the least used of them, cleared."""
-    best, least = first, (np.int64(m.slots[first + 1]) >> 8) & 63
-    for k in range(1, 3):
-        at = first ^ (k << 4)
-        if np.int64(m.slots[at]) >> 16 == check:
-            return at
-        use = (np.int64(m.slots[at + 1]) >> 8) & 63
-        if use < least:
-            best, least = at, use
-    m.slots[best] = np.uint32(check << 16)
-    for k in range(1, 16):
-        m.slots[best + k] = np.uint32(1 << 31)
-    return best
-
-
-@function
 def predict(m, bit, lanes, p):
     """Probability of a one in bit `bit` (0 comes first) of each lane, into p (lanes,) int32."""
     for lane in range(lanes):
         partial = m.partial[lane]
         x = m.inputs[lane]
-        seen = _expert_inputs(m, lane, bit, partial, x)
+        _approach_refined(m, lane, partial)
+        seen = expert_inputs(m, lane, bit, partial, x, m.options[INPUTS] == EXPERT_INPUTS)
         k = m.at.shape[1] * m.options[INPUTS]
         expected = match_inputs(m, lane, bit, partial, x, k)
         k += m.matches.shape[1] * MATCH_INPUTS
@@ -134,46 +95,14 @@ def predict(m, bit, lanes, p):
 
 
 @function
-def _expert_inputs(m, lane, bit, partial, x):
-    """Inputs of all experts; returns how many know their context."""
-    seen = 0
-    num = m.at.shape[1]
-    full = m.options[INPUTS] == EXPERT_INPUTS
-    node = _node(bit, partial)
-    for e in range(num):
-        slot = np.int64(m.slots[m.at[lane, e] + node])
-        state, count, p = slot & 255, (slot >> 8) & 63, slot >> 14
-        one, two, three, four = 0, 0, 0, 0
-        if state:
-            seen += 1
-            q = chance(m.state_chance[e, bit << 8 | state])
-            one = logit(m, q)
-            key = (logit(m, p >> 2) + 2944) >> 7
-            m.slot_key[lane, e] = key
-            two = logit(m, chance(m.slot_chance[e, count, key]))
-            three = (q - 32768) >> 5
-        x[e] = one
-        x[num + e] = two
-        x[2 * num + e] = three
-        if full:
-            run = m.runs[lane, e]
-            run[2] = -1
-            length = run[1] & 255
-            byte = (run[1] >> 8 & 255) | 256
-            if length and byte >> (8 - bit) == partial:
-                y = (byte >> (7 - bit)) & 1
-                key = min(length, 31) << 3 | bit
-                four = logit(m, chance(m.run_chance[e, key]))
-                four = four if y else -four
-                run[2] = key << 1 | y
-            x[3 * num + e] = four
-    return seen
-
-
-@function
-def _node(bit, partial):
-    """The slot of its bucket that holds what is known of this bit."""
-    return partial if bit < 4 else (partial & ((1 << (bit - 4)) - 1)) | (1 << (bit - 4))
+def _approach_refined(m, lane, partial):
+    """Says which contexts the last calibrations will have, so that memory fetches what they know."""
+    row, a = m.rows[lane], m.refined_at[lane]
+    a[1] = partial | row[f.C1] << 8
+    a[2] = f.joined(f.joined(row[f.C1] << 8 | row[f.C2], row[f.C3]), partial) & 0xFFFF
+    a[3] = partial | (row[f.EXPECTED] & 255 if not m.options[NETWORK] else m.network[lane, 0]) << 8
+    for k in range(1, 4):
+        fetch(m.refined, (k << 16 | a[k]) * REFINED)
 
 
 @function
@@ -227,17 +156,23 @@ def _select(m, lane, bit, partial, seen, expected, sure):
         chosen[7] = OFFSETS[7] + (bit << 6 | channel << 4 | hits)
 
 
+@each_of_whole
+def _products(k, w, x):
+    return w[k] * x[k] >> 8
+
+
+@each_of_whole
+def _move(k, w, x, error):
+    w[k] = least(most(w[k] + (x[k] * error + (1 << 15) >> 16), -(1 << 19)), (1 << 19) - 1)
+
+
 @function
 def _mix(m, lane, bit, partial, expected):
     x = m.inputs[lane]
-    width = x.size
     final = np.int64(0)
     for s in range(m.chosen.shape[1]):
         w = m.weights[m.chosen[lane, s]]
-        total = np.int32(0)
-        for k in range(width):
-            total = np.int32(total + np.int32(np.int32(w[k] * x[k]) >> 8))
-        st = min(max(np.int64(total) >> 8, -2880), 2880)
+        st = min(max(_products(x.size, w, x) >> 8, -2880), 2880)
         m.outputs[lane, s, 0] = squashed(m, st)
         m.outputs[lane, s, 1] = st
     for s in range(m.final_outputs.shape[1]):
@@ -249,19 +184,15 @@ def _mix(m, lane, bit, partial, expected):
         m.final_outputs[lane, s] = squashed(m, st)
         final += st
     final = final // m.final_outputs.shape[1]
-    row = m.rows[lane]
     base = np.int64(squashed(m, final))
     a = m.refined_at[lane]
-    a0 = partial | min(expected, 31) << 8
-    a1 = partial | row[f.C1] << 8
+    a[0] = partial | min(expected, 31) << 8
     if m.numbers.plans.size:
         near, _, channel, _, where = number_classes(m, lane)
-        a1 = where << 9 | bit << 6 | channel << 4 | near >> 1
-    a2 = f.joined(f.joined(row[f.C1] << 8 | row[f.C2], row[f.C3]), partial) & 0xFFFF
-    a3 = partial | (row[f.EXPECTED] & 255 if not m.options[NETWORK] else m.network[lane, 0]) << 8
+        a[1] = where << 9 | bit << 6 | channel << 4 | near >> 1
     total64 = 2 * base
-    for k, context in ((0, a0), (1, a1), (2, a2), (3, a3)):
-        a[k], q = refine(m, k, context, final)
+    for k in range(4):
+        a[k], q = refine(m, k, a[k], final)
         total64 += q * (1 if k < 2 else 2)
     return min(max((total64 + 4) >> 3, 1), 65535)
 
@@ -269,35 +200,46 @@ def _mix(m, lane, bit, partial, expected):
 @function
 def update(m, t, bit, lanes, bits):
     """Learns the bits (lanes,) int64 that came in each lane; after the last, the bytes."""
+    full = m.options[INPUTS] == EXPERT_INPUTS
     for lane in range(lanes):
         y = np.int64(bits[lane])
+        before = m.partial[lane]
+        partial = before << 1 | y
+        m.partial[lane] = partial
+        # What is learnt now takes a while, in which memory fetches what comes next.
+        if bit == 3:
+            approach(m, lane, partial)
+        if bit == 7:
+            _observe(m, lane, t, partial & 255)
         _learn_weights(m, lane, t, y)
-        _learn_experts(m, lane, bit, m.partial[lane], y)
+        learn_experts(m, lane, bit, before, y, full)
         learn_matches(m, lane, y)
         if m.numbers.plans.size:
             learn_numbers(m, lane, y)
         if m.options[NETWORK]:
             key = m.network[lane, 2]
             m.network_chance[key] = adapted(m, m.network_chance[key], y, 255)
-        partial = m.partial[lane] << 1 | y
-        m.partial[lane] = partial
         if bit == 3:
-            _find_buckets(m, lane, 1)
-        if bit == 7:
-            position = m.starts[lane] + t
-            m.past[position] = partial & 255
-            if m.numbers.plans.size:
-                end_number(m, lane, partial & 255)
-            f.observe(
-                m.rows[lane], m.past, m.starts[lane], position, m.after1, m.after2,
-                m.targets,
-                m.options[STRIDE],
-                m.options[UNIT],
-                m.options[FULLY],
-            )  # fmt: skip
+            find_buckets(m, lane, partial)
+        if bit == 7 and m.numbers.plans.size:
+            end_number(m, lane, partial & 255)
     if bit == 7:
         for lane in range(lanes):
             follow_matches(m, lane, t)
+
+
+@function
+def _observe(m, lane, t, byte):
+    position = m.starts[lane] + t
+    m.past[position] = byte
+    f.observe(
+        m.rows[lane], m.past, m.starts[lane], position, m.after1, m.after2, m.targets,
+        m.options[STRIDE], m.options[UNIT], m.options[FULLY],
+    )  # fmt: skip
+    approach_matches(m, lane, t)
+    # Nearly all of these contexts are those of the next byte: matches are still to be found.
+    hash_contexts(m, lane)
+    approach(m, lane, 0)
 
 
 @function
@@ -313,52 +255,14 @@ def _learn_weights(m, lane, t, y):
     done = t * (m.starts.size - 1)
     rate = RATE + RATE_AT_FIRST * RATE_BYTES // (RATE_BYTES + done)
     for s in range(m.chosen.shape[1]):
-        error = np.int32(((target - np.int64(m.outputs[lane, s, 0])) * rate) >> 8)
+        error = ((target - np.int64(m.outputs[lane, s, 0])) * rate) >> 8
         w = m.weights[m.chosen[lane, s]]
-        for k in range(x.size):
-            step = np.int32(np.int32(np.int32(x[k] * error) + np.int32(32768)) >> 16)
-            w[k] = min(max(np.int32(w[k] + step), np.int32(-524288)), np.int32(524287))
+        _move(x.size, w, x, error)
     for k in range(4):
         at = m.refined_at[lane, k]
         q = refined(m, k, at)
         q = min(max(q + (((target - q) * 5 + 128) >> 8), 1), 65535)
         m.refined[k, at] = np.uint16((q - np.int64(m.ramp[at & (REFINED - 1)])) & 0xFFFF)
-
-
-@function
-def _learn_experts(m, lane, bit, partial, y):
-    node = _node(bit, partial)
-    full = m.options[INPUTS] == EXPERT_INPUTS
-    for e in range(m.at.shape[1]):
-        at = m.at[lane, e] + node
-        slot = np.int64(m.slots[at])
-        state, count, p = slot & 255, (slot >> 8) & 63, slot >> 14
-        if state:
-            key = bit << 8 | state
-            m.state_chance[e, key] = adapted(m, m.state_chance[e, key], y, STATE_LIMIT)
-            b = m.slot_key[lane, e]
-            m.slot_chance[e, count, b] = adapted(m, m.slot_chance[e, count, b], y, SLOT_LIMIT)
-        state = np.int64(m.next_state[state, y])
-        p += (((y << 18) - p) * np.int64(m.rates[count])) >> 16
-        p = min(max(p, 4), (1 << 18) - 4)
-        count = min(count + 1, COUNT_LIMIT)
-        m.slots[at] = np.uint32(p << 14 | count << 8 | state)
-        if full:
-            key = m.runs[lane, e, 2]
-            if key >= 0:
-                hit = 1 if (key & 1) == y else 0
-                m.run_chance[e, key >> 1] = adapted(m, m.run_chance[e, key >> 1], hit, 255)
-            if bit == 7:
-                _learn_run(m, lane, e, partial << 1 & 255 | y)
-
-
-@function
-def _learn_run(m, lane, e, byte):
-    """Notes in the head of the context's bucket which byte came last and how often in a row."""
-    at, head = m.runs[lane, e, 0], m.runs[lane, e, 1]
-    if np.int64(m.slots[at]) >> 16 == head >> 16:  # else another context took it meanwhile
-        length = min((head & 255) + 1, 255) if head >> 8 & 255 == byte else 1
-        m.slots[at] = np.uint32(head >> 16 << 16 | byte << 8 | length)
 
 
 @function

@@ -6,8 +6,9 @@ from mbz.mixing import features as f
 from mbz.mixing.compiled import function
 from mbz.mixing.learn import adapted, chance, logit
 from mbz.mixing.memory import MATCH_INPUTS
+from mbz.mixing.vectors import fetch
 
-POSITION, LANE, LENGTH, MISSES, KEY, BYTE_KEY = range(6)
+POSITION, LANE, LENGTH, MISSES, KEY, BYTE_KEY, HEAD = range(7)
 MOST = 65535
 VERIFIED = 48  # bytes compared before a match is believed
 GIVE_UP = 8
@@ -25,14 +26,6 @@ def class_of(length):
     if length < 512:
         return 12 + (length >= 128) + (length >= 256)
     return 15
-
-
-@function
-def _hash(past, position, number):
-    h = 0
-    for k in range(1, number + 1):
-        h = f.joined(h, np.int64(past[position - k]))
-    return h
 
 
 @function
@@ -56,6 +49,22 @@ def _lane_of(m, position):
 
 
 @function
+def approach_matches(m, lane, t):
+    """After the byte at step t: where its hashes, of the last bytes, say when they were here."""
+    own = m.starts[lane] + t
+    h, n = np.int64(0), 0
+    for k in range(m.match_bytes.size - 1, -1, -1):
+        number = m.match_bytes[k]  # from the least on
+        if t + 1 >= number:
+            while n < number:
+                h = f.joined(h, np.int64(m.past[own - n]))
+                n += 1
+            head = h * f.MIX >> 16 & (m.match_heads.shape[1] - 1)
+            m.matches[lane, k, HEAD] = head
+            fetch(m.match_heads, k * m.match_heads.shape[1] + head)
+
+
+@function
 def find_matches(m, lane, t):
     """Before the byte at step t: drops matches that know no byte, looks for new ones.
 
@@ -68,9 +77,9 @@ def find_matches(m, lane, t):
     for k in range(m.matches.shape[1]):
         match = m.matches[lane, k]
         if t >= m.match_bytes[k]:
-            h = _hash(m.past, own, m.match_bytes[k]) * f.MIX >> 16 & (m.match_heads.shape[1] - 1)
-            candidate = np.int64(m.match_heads[k, h])
-            m.match_heads[k, h] = own
+            head = match[HEAD]
+            candidate = np.int64(m.match_heads[k, head])
+            m.match_heads[k, head] = own
             if match[LENGTH] < 16 and candidate and candidate != match[POSITION]:
                 its = _lane_of(m, candidate)
                 if candidate - m.starts[its] < t:

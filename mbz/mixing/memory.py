@@ -4,6 +4,7 @@ Shapes: L lanes, E experts, M match models, K inputs of a mixer (a multiple of 1
 S weight sets, F features.
 """
 
+from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -48,9 +49,9 @@ class Memory(NamedTuple):
 
     squash: _I32
     stretch: NDArray[np.int16]
-    next_state: NDArray[np.uint8]
+    next_state: _I32
     rates: _I32
-    recipes: _I64  # (E, 7)
+    recipes: _I64  # (7, E)
     options: _I64  # see OPTIONS
     past: NDArray[np.uint8]  # the block's bytes
     starts: _I64  # (L + 1,) positions of the lanes in it
@@ -59,19 +60,23 @@ class Memory(NamedTuple):
     after2: _I64  # (65536,) and after two
     targets: _I64  # (256 + 65536,) addresses that were called, by last byte and last two
     slots: NDArray[np.uint32]  # (buckets * 16,)
-    hashes: _I64  # (L, E)
-    at: _I64  # (L, E) bucket in use, by its first slot
-    checks: _I64  # (L, E) check wanted there << 16 | check found
+    hashes: NDArray[np.uint32]  # (L, E)
+    at: _I32  # (L, E) bucket in use, by its first slot
+    coming: _I32  # (L, E) where the next one should be
+    checks: _I32  # (L, E) check wanted there
+    found: _I32  # (L, E) check found there
     state_chance: _I32  # (E, 2048) adaptive, by position in the byte and state
     slot_chance: _I32  # (E, COUNTS, BUCKETS) adaptive
-    slot_key: _I64  # (L, E) entry of slot_chance in use, -1 for none
+    slot_key: _I32  # (L, E) class of the slot's chance
     run_chance: _I32  # (E, 512) adaptive
-    runs: _I64  # (L, E, 3) first bucket of the byte and its head; entry of run_chance in use
+    run_at: _I32  # (L, E) first bucket of the byte
+    run_head: NDArray[np.uint32]  # (L, E) and its head
+    run_key: _I32  # (L, E) entry of run_chance in use << 1 | bit expected, or -1
     match_heads: _I32  # (M, 2**bits) position after the last bytes of that hash, 0 for none
     match_chance: _I32  # (M, 1024) adaptive
     match_byte_chance: _I32  # (M, 16 * 8 * 256) adaptive
     match_bytes: _I64  # (M,)
-    matches: _I64  # (L, M, 6): position, its lane, length, misses, two entries in use
+    matches: _I64  # (L, M, 7): position, its lane, length, misses, two entries in use, head
     counts: NDArray[np.uint32]  # (L, 257) running sums of the network's counts of the next byte
     network: _I64  # (L, 4): likeliest byte, its share in 1/16, entry of network_chance in use
     network_chance: _I32  # (8 * 256 * BUCKETS,) adaptive
@@ -141,10 +146,10 @@ def open_memory(
     known = np.tile(_adaptive(ramp), (experts, COUNTS, 1))
     return Memory(
         squash=tables.squash_table(),
-        stretch=tables.stretch_table(),
-        next_state=tables.next_state_table(),
+        stretch=_stretch(),
+        next_state=tables.next_state_table().astype(np.int32),
         rates=tables.rate_table(),
-        recipes=chosen,
+        recipes=np.ascontiguousarray(chosen.T),
         options=np.array([options[name] for name in OPTIONS], np.int64),
         past=np.zeros(size + 1, np.uint8),
         starts=starts,
@@ -153,19 +158,23 @@ def open_memory(
         after2=np.zeros(65536, np.int64),
         targets=np.zeros(256 + 65536, np.int64),
         slots=np.zeros(16 << slot_bits, np.uint32),
-        hashes=np.zeros((lanes, experts), np.int64),
-        at=np.zeros((lanes, experts), np.int64),
-        checks=np.zeros((lanes, experts), np.int64),
+        hashes=np.zeros((lanes, experts), np.uint32),
+        at=np.zeros((lanes, experts), np.int32),
+        coming=np.zeros((lanes, experts), np.int32),
+        checks=np.zeros((lanes, experts), np.int32),
+        found=np.zeros((lanes, experts), np.int32),
         state_chance=states,
         slot_chance=known,
-        slot_key=np.zeros((lanes, experts), np.int64),
+        slot_key=np.zeros((lanes, experts), np.int32),
         run_chance=_adaptive(full((experts, 512), 49152)),
-        runs=np.zeros((lanes, experts, 3), np.int64),
+        run_at=np.zeros((lanes, experts), np.int32),
+        run_head=np.zeros((lanes, experts), np.uint32),
+        run_key=np.zeros((lanes, experts), np.int32),
         match_heads=np.zeros((models, 1 << min(max(size.bit_length(), 10), 20)), np.int32),
         match_chance=_adaptive(full((models, 1024), 49152)),
         match_byte_chance=_adaptive(full((models, 16 * 8 * 256), 49152)),
         match_bytes=np.array(match_bytes, np.int64),
-        matches=np.zeros((lanes, models, 6), np.int64),
+        matches=np.zeros((lanes, models, 7), np.int64),
         counts=np.zeros((lanes, 257), np.uint32),
         network=np.zeros((lanes, 4), np.int64),
         network_chance=_adaptive(np.tile(ramp, 8 * 256)),
@@ -187,6 +196,12 @@ def open_memory(
         partial=np.ones(lanes, np.int64),
         numbers=numbers,
     )
+
+
+@cache
+def _stretch() -> NDArray[np.int16]:
+    """The table with one more entry, as vectors read an entry with the one after it."""
+    return np.append(tables.stretch_table(), np.int16(0))
 
 
 def _adaptive(chance: _I32) -> _I32:
