@@ -24,6 +24,7 @@ __all__ = ["costs", "decode", "decode_lzma", "encode", "encode_lzma", "lzma_may_
 _SCORE_BYTES = 1 << 12  # bytes scored at once: 4 MiB of counts
 _REPORT_BYTES = 1 << 10  # bytes between two reports while decoding
 _MIN_DICTIONARY = 4096
+_LZMA_SAMPLE = 1 << 16
 # (lc, lp, pb): liblzma's default, then two that suit text; the stream itself records them.
 _LZMA_SETTINGS = ((3, 0, 2), (3, 0, 0), (0, 0, 0))
 
@@ -51,9 +52,23 @@ def encode_lzma(raw: bytes) -> bytes:
 
 
 def lzma_may_beat(raw: bytes, length: int) -> bool:
-    """Whether `encode_lzma` may come below `length`, by its fastest setting, which takes little."""
-    quick = lzma.compress(raw, lzma.FORMAT_RAW, filters=[_lzma_filter(len(raw)) | {"preset": 0}])
-    return len(quick) < 2 * length
+    """Whether `encode_lzma`, which is slow, may come below `length`.
+
+    By LZMA's fastest setting, and by how much shorter a part from the middle can be made.
+    """
+    quick = _quick_lzma(raw)
+    if quick >= 2 * length:
+        return False
+    if len(raw) <= 2 * _LZMA_SAMPLE:
+        return True
+    start = (len(raw) - _LZMA_SAMPLE) // 2
+    part = raw[start : start + _LZMA_SAMPLE]
+    return quick * len(encode_lzma(part)) < 1.1 * length * _quick_lzma(part)
+
+
+def _quick_lzma(raw: bytes) -> int:
+    settings = _lzma_filter(len(raw)) | {"preset": 0}
+    return len(lzma.compress(raw, lzma.FORMAT_RAW, filters=[settings]))
 
 
 def decode_lzma(payload: bytes, raw_length: int) -> bytes:
