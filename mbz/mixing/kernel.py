@@ -17,16 +17,16 @@ from mbz.mixing.contexts import (
     hash_contexts,
     learn_experts,
 )
-from mbz.mixing.learn import adapted, chance, logit, refine, refined, squashed
+from mbz.mixing.learn import adapted, chance, logit
 from mbz.mixing.matches import approach_matches, find_matches, follow_matches, learn_matches, match_inputs
 from mbz.mixing.memory import (
     BUCKETS,
     EXPERT_INPUTS,
     FINAL_SELECTORS,
     MATCH_INPUTS,
-    REFINED,
     SELECTORS,
 )
+from mbz.mixing.mixers import approach_calibrations, learn_weights, mix
 from mbz.mixing.samples import (
     begin_number,
     end_number,
@@ -34,14 +34,11 @@ from mbz.mixing.samples import (
     number_classes,
     number_inputs,
 )
-from mbz.mixing.vectors import each_of_whole, fetch, least, most
 
 NUM_SETS = len(SELECTORS)
 FINAL_OFFSETS = tuple(sum(FINAL_SELECTORS[:n]) for n in range(len(FINAL_SELECTORS)))
 OFFSETS = tuple(sum(SELECTORS[:n]) for n in range(NUM_SETS))
 NETWORK, STRIDE, INPUTS, UNIT, FULLY = range(5)
-FINAL_RATE = 8
-RATE, RATE_AT_FIRST, RATE_BYTES = 90, 200, 4096  # of the first layer; the extra halves by then
 
 
 @function
@@ -78,7 +75,7 @@ def predict(m, bit, lanes, p):
     for lane in range(lanes):
         partial = m.partial[lane]
         x = m.inputs[lane]
-        _approach_refined(m, lane, partial)
+        approach_calibrations(m, lane, partial)
         seen = expert_inputs(m, lane, bit, partial, x, m.options[INPUTS] == EXPERT_INPUTS)
         k = m.at.shape[1] * m.options[INPUTS]
         expected = match_inputs(m, lane, bit, partial, x, k)
@@ -91,18 +88,7 @@ def predict(m, bit, lanes, p):
         if m.numbers.plans.size:
             number_inputs(m, lane, bit, partial, x, k + 1)
         _select(m, lane, bit, partial, seen, expected, sure)
-        p[lane] = _mix(m, lane, bit, partial, expected)
-
-
-@function
-def _approach_refined(m, lane, partial):
-    """Says which contexts the last calibrations will have, so that memory fetches what they know."""
-    row, a = m.rows[lane], m.refined_at[lane]
-    a[1] = partial | row[f.C1] << 8
-    a[2] = f.joined(f.joined(row[f.C1] << 8 | row[f.C2], row[f.C3]), partial) & 0xFFFF
-    a[3] = partial | (row[f.EXPECTED] & 255 if not m.options[NETWORK] else m.network[lane, 0]) << 8
-    for k in range(1, 4):
-        fetch(m.refined, (k << 16 | a[k]) * REFINED)
+        p[lane] = mix(m, lane, bit, partial, expected)
 
 
 @function
@@ -156,47 +142,6 @@ def _select(m, lane, bit, partial, seen, expected, sure):
         chosen[7] = OFFSETS[7] + (bit << 6 | channel << 4 | hits)
 
 
-@each_of_whole
-def _products(k, w, x):
-    return w[k] * x[k] >> 8
-
-
-@each_of_whole
-def _move(k, w, x, error):
-    w[k] = least(most(w[k] + (x[k] * error + (1 << 15) >> 16), -(1 << 19)), (1 << 19) - 1)
-
-
-@function
-def _mix(m, lane, bit, partial, expected):
-    x = m.inputs[lane]
-    final = np.int64(0)
-    for s in range(m.chosen.shape[1]):
-        w = m.weights[m.chosen[lane, s]]
-        st = min(max(_products(x.size, w, x) >> 8, -2880), 2880)
-        m.outputs[lane, s, 0] = squashed(m, st)
-        m.outputs[lane, s, 1] = st
-    for s in range(m.final_outputs.shape[1]):
-        total64 = np.int64(0)
-        w = m.final_weights[m.final_chosen[lane, s]]
-        for k in range(m.chosen.shape[1]):
-            total64 += np.int64(w[k]) * np.int64(m.outputs[lane, k, 1])
-        st = min(max(total64 >> 16, -2880), 2880)
-        m.final_outputs[lane, s] = squashed(m, st)
-        final += st
-    final = final // m.final_outputs.shape[1]
-    base = np.int64(squashed(m, final))
-    a = m.refined_at[lane]
-    a[0] = partial | min(expected, 31) << 8
-    if m.numbers.plans.size:
-        near, _, channel, _, where = number_classes(m, lane)
-        a[1] = where << 9 | bit << 6 | channel << 4 | near >> 1
-    total64 = 2 * base
-    for k in range(4):
-        a[k], q = refine(m, k, a[k], final)
-        total64 += q * (1 if k < 2 else 2)
-    return min(max((total64 + 4) >> 3, 1), 65535)
-
-
 @function
 def update(m, t, bit, lanes, bits):
     """Learns the bits (lanes,) int64 that came in each lane; after the last, the bytes."""
@@ -211,7 +156,7 @@ def update(m, t, bit, lanes, bits):
             approach(m, lane, partial)
         if bit == 7:
             _observe(m, lane, t, partial & 255)
-        _learn_weights(m, lane, t, y)
+        learn_weights(m, lane, t, y)
         learn_experts(m, lane, bit, before, y, full)
         learn_matches(m, lane, y)
         if m.numbers.plans.size:
@@ -240,29 +185,6 @@ def _observe(m, lane, t, byte):
     # Nearly all of these contexts are those of the next byte: matches are still to be found.
     hash_contexts(m, lane)
     approach(m, lane, 0)
-
-
-@function
-def _learn_weights(m, lane, t, y):
-    x = m.inputs[lane]
-    target = y << 16
-    for s in range(m.final_outputs.shape[1]):
-        error = (target - np.int64(m.final_outputs[lane, s])) * FINAL_RATE
-        w = m.final_weights[m.final_chosen[lane, s]]
-        for k in range(m.chosen.shape[1]):
-            step = (np.int64(m.outputs[lane, k, 1]) * error + (1 << 19)) >> 20
-            w[k] = min(max(np.int64(w[k]) + step, -(1 << 19)), 1 << 19)
-    done = t * (m.starts.size - 1)
-    rate = RATE + RATE_AT_FIRST * RATE_BYTES // (RATE_BYTES + done)
-    for s in range(m.chosen.shape[1]):
-        error = ((target - np.int64(m.outputs[lane, s, 0])) * rate) >> 8
-        w = m.weights[m.chosen[lane, s]]
-        _move(x.size, w, x, error)
-    for k in range(4):
-        at = m.refined_at[lane, k]
-        q = refined(m, k, at)
-        q = min(max(q + (((target - q) * 5 + 128) >> 8), 1), 65535)
-        m.refined[k, at] = np.uint16((q - np.int64(m.ramp[at & (REFINED - 1)])) & 0xFFFF)
 
 
 @function

@@ -6,7 +6,7 @@ from mbz.mixing import features as f
 from mbz.mixing.compiled import function
 from mbz.mixing.learn import adapted, chance, logit
 from mbz.mixing.memory import MATCH_INPUTS
-from mbz.mixing.vectors import fetch
+from mbz.mixing.vectors import fetch, item
 
 POSITION, LANE, LENGTH, MISSES, KEY, BYTE_KEY, HEAD = range(7)
 MOST = 65535
@@ -102,7 +102,7 @@ def match_inputs(m, lane, bit, partial, x, at):
         x[at], x[at + 1], x[at + 2] = 0, 0, 0
         match[KEY] = -1
         if match[POSITION]:
-            byte = np.int64(m.past[match[POSITION]]) | 256
+            byte = np.int64(item(m.past, match[POSITION])) | 256
             if byte >> (8 - bit) == partial:
                 y = (byte >> (7 - bit)) & 1
                 key = class_of(match[LENGTH]) << 5 | min(match[MISSES], 3) << 3 | bit

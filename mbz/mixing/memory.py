@@ -83,7 +83,8 @@ class Memory(NamedTuple):
     inputs: _I32  # (L, K) logits
     weights: _I32  # (rows of SELECTORS, K) in 1/65536
     chosen: _I64  # (L, S)
-    outputs: _I32  # (L, S, 2) probability and logit
+    logits: _I32  # (L, 16) outputs of the weight sets, then zeros
+    outputs: _I32  # (L, S) their probabilities
     final_weights: _I32  # (rows of FINAL_SELECTORS, 16)
     final_chosen: _I64  # (L, 4)
     final_outputs: _I32  # (L, number of final sets)
@@ -186,7 +187,8 @@ def open_memory(
             experts * inputs + models * MATCH_INPUTS if network else None,
         ),
         chosen=np.zeros((lanes, sets), np.int64),
-        outputs=np.zeros((lanes, sets, 2), np.int32),
+        logits=np.zeros((lanes, 16), np.int32),
+        outputs=np.zeros((lanes, sets), np.int32),
         final_weights=full((sum(FINAL_SELECTORS), 16), 65536 // sets),
         final_chosen=np.zeros((lanes, 4), np.int64),
         final_outputs=np.zeros((lanes, finals), np.int32),

@@ -11,8 +11,11 @@ from numba.extending import intrinsic
 
 WIDTH = 16
 _BIT, _ONE, _LONG = ir.IntType(1), ir.IntType(32), ir.IntType(64)
-_ONES, _LONGS = ir.VectorType(_ONE, WIDTH), ir.VectorType(_LONG, WIDTH)
-_ALL = ir.Constant(ir.VectorType(_BIT, WIDTH), [1] * WIDTH)
+_VOID = ir.VoidType()
+
+
+def _constant(number: int, width: int, kind: Any = _ONE) -> Any:
+    return ir.Constant(ir.VectorType(kind, width), [number] * width)
 
 
 def _call(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
@@ -21,17 +24,19 @@ def _call(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
     return builder.call(function, arguments)
 
 
-def _same(builder: Any, number: Any) -> Any:
+def _same(builder: Any, number: Any, width: int) -> Any:
     """A vector of the same number."""
-    vector = builder.insert_element(ir.Constant(_ONES, None), number, ir.Constant(_ONE, 0))
-    return builder.shuffle_vector(vector, vector, ir.Constant(_ONES, [0] * WIDTH))
+    none = _constant(0, width)
+    vector = builder.insert_element(none, number, ir.Constant(_ONE, 0))
+    return builder.shuffle_vector(vector, vector, none)
 
 
 class Vector:
-    """Sixteen numbers of 32 bits, or truth values, with Python's operators."""
+    """Numbers of 32 bits, or truth values, with Python's operators."""
 
     def __init__(self, builder: Any, value: Any, *, is_signed: bool = True) -> None:
         self.builder, self.value, self.is_signed = builder, value, is_signed
+        self.width = value.type.count
 
     def _made(self, value: Any) -> "Vector":
         return Vector(self.builder, value, is_signed=self.is_signed)
@@ -39,7 +44,7 @@ class Vector:
     def _value(self, other: Any) -> Any:
         if isinstance(other, Vector):
             return other.value
-        return ir.Constant(_ONES, [int(other)] * WIDTH)
+        return _constant(int(other), self.width)
 
     def __add__(self, other: Any) -> "Vector":
         return self._made(self.builder.add(self.value, self._value(other)))
@@ -109,17 +114,17 @@ class Vector:
 
     def _long(self) -> Any:
         widen = self.builder.sext if self.is_signed else self.builder.zext
-        return widen(self.value, _LONGS)
+        return widen(self.value, ir.VectorType(_LONG, self.width))
 
     def scaled(self, other: Any, shift: int) -> "Vector":
         builder = self.builder
         if isinstance(other, Vector):
             factor = other._long()  # noqa: SLF001
         else:
-            factor = ir.Constant(_LONGS, [int(other)] * WIDTH)
+            factor = _constant(int(other), self.width, _LONG)
         product = builder.mul(self._long(), factor)
-        product = builder.ashr(product, ir.Constant(_LONGS, [shift] * WIDTH))
-        return self._made(builder.trunc(product, _ONES))
+        product = builder.ashr(product, _constant(shift, self.width, _LONG))
+        return self._made(builder.trunc(product, self.value.type))
 
     def wrapped(self, factor: int, more: int) -> "Vector":
         return self.unsigned() * factor + more
@@ -129,7 +134,7 @@ class _Places(ir.instructions.Instruction):
     """Addresses of elements, which llvmlite's own instruction knows for single ones only."""
 
     def __init__(self, builder: Any, data: Any, element: Any, at: Any) -> None:
-        kind = ir.VectorType(data.type, WIDTH)
+        kind = ir.VectorType(data.type, at.type.count)
         name = builder.function.scope.deduplicate("places")
         super().__init__(builder.block, kind, "getelementptr", [data, at], name=name)
         self._element = element
@@ -146,71 +151,72 @@ class _Places(ir.instructions.Instruction):
 class _Array:
     """An array argument; elements at k itself lie side by side, others anywhere."""
 
-    def __init__(self, builder: Any, data: Any, kind: Any, loop: "_Loop") -> None:
-        self._builder, self._loop = builder, loop
-        self._data = builder.bitcast(data, _ONE.as_pointer())
-        self._is_signed = kind.signed and kind.bitwidth < 64
+    def __init__(self, data: Any, kind: Any, loop: "_Block") -> None:
+        self._builder, self._loop = loop.builder, loop
+        self._data = loop.builder.bitcast(data, _ONE.as_pointer())
         self._bits = kind.bitwidth
+        self._is_signed = kind.signed and kind.bitwidth < 64
         self._element = ir.IntType(kind.bitwidth)
+        self._kind = ir.VectorType(_ONE, loop.width)
+        self._size = f"v{loop.width}"
 
     def _beside(self) -> Any:
         place = self._builder.gep(self._data, [self._loop.first])
-        return self._builder.bitcast(place, _ONES.as_pointer())
+        return self._builder.bitcast(place, self._kind.as_pointer())
 
     def __getitem__(self, at: Any) -> Vector:
-        builder = self._builder
+        builder, width = self._builder, self._loop.width
         at = self._loop.as_vector(at)
         if at is self._loop.k and self._bits == 32:
             if self._loop.mask is None:
                 value = builder.load(self._beside(), align=4)
             else:
-                none = ir.Constant(_ONES, None)
                 value = _call(
-                    builder, "llvm.masked.load.v16i32.p0", _ONES, self._beside(),
-                    ir.Constant(_ONE, 4), self._loop.mask, none,
+                    builder, f"llvm.masked.load.{self._size}i32.p0", self._kind, self._beside(),
+                    ir.Constant(_ONE, 4), self._loop.mask, _constant(0, width),
                 )  # fmt: skip
             return Vector(builder, value, is_signed=self._is_signed)
         # Shorter elements come with what follows them, of longer ones come the low bits.
         places = _Places(builder, self._data, self._element, at.value)
         value = _call(
-            builder, "llvm.masked.gather.v16i32.v16p0", _ONES, places,
-            ir.Constant(_ONE, min(self._bits // 8, 4)), _ALL, ir.Constant(_ONES, None),
+            builder, f"llvm.masked.gather.{self._size}i32.{self._size}p0", self._kind, places,
+            ir.Constant(_ONE, min(self._bits // 8, 4)), _constant(1, width, _BIT),
+            _constant(0, width),
         )  # fmt: skip
         if self._bits < 32:
-            unused = ir.Constant(_ONES, [32 - self._bits] * WIDTH)
+            unused = _constant(32 - self._bits, width)
             shift = builder.ashr if self._is_signed else builder.lshr
             value = shift(builder.shl(value, unused), unused)
         return Vector(builder, value, is_signed=self._is_signed)
 
     def __setitem__(self, at: Any, value: Any) -> None:
         assert self._bits == 32
-        builder = self._builder
-        value = self._loop.as_vector(value).value
-        at = self._loop.as_vector(at)
-        mask = self._loop.mask
+        builder, mask = self._builder, self._loop.mask
+        value, at = self._loop.as_vector(value).value, self._loop.as_vector(at)
         align = ir.Constant(_ONE, 4)
         if at is not self._loop.k:
             places = _Places(builder, self._data, self._element, at.value)
-            mask = _ALL if mask is None else mask
-            name = "llvm.masked.scatter.v16i32.v16p0"
-            _call(builder, name, ir.VoidType(), value, places, align, mask)
+            mask = _constant(1, self._loop.width, _BIT) if mask is None else mask
+            name = f"llvm.masked.scatter.{self._size}i32.{self._size}p0"
+            _call(builder, name, _VOID, value, places, align, mask)
         elif mask is None:
             builder.store(value, self._beside(), align=4)
         else:
-            name = "llvm.masked.store.v16i32.p0"
-            _call(builder, name, ir.VoidType(), value, self._beside(), align, mask)
+            name = f"llvm.masked.store.{self._size}i32.p0"
+            _call(builder, name, _VOID, value, self._beside(), align, mask)
 
 
-class _Loop:
-    """A block of steps: the first, all of them, and which there are (None: all)."""
+class _Block:
+    """Some steps of a loop: the first, all of them, and which there are (None: all)."""
 
-    def __init__(self, builder: Any, first: Any, num: Any, *, whole: bool) -> None:
-        self.builder, self.first = builder, first
-        numbers = ir.Constant(_ONES, list(range(WIDTH)))
-        k = builder.add(_same(builder, builder.trunc(first, _ONE)), numbers)
+    def __init__(self, builder: Any, first: Any, num: Any, width: int, *, whole: bool) -> None:
+        self.builder, self.first, self.width = builder, first, width
+        numbers = ir.Constant(ir.VectorType(_ONE, width), list(range(width)))
+        k = builder.add(_same(builder, builder.trunc(first, _ONE), width), numbers)
         self.mask = None
         if not whole:
-            last = _same(builder, builder.trunc(builder.sub(num, ir.Constant(_LONG, 1)), _ONE))
+            last = builder.trunc(builder.sub(num, ir.Constant(_LONG, 1)), _ONE)
+            last = _same(builder, last, width)
             self.mask = builder.icmp_signed("<=", k, last)
             k = builder.select(self.mask, k, last)  # so that all read what there is
         self.k = Vector(builder, k)
@@ -218,7 +224,16 @@ class _Loop:
     def as_vector(self, number: Any) -> Vector:
         if isinstance(number, Vector):
             return number
-        return Vector(self.builder, ir.Constant(_ONES, [int(number)] * WIDTH))
+        return Vector(self.builder, _constant(int(number), self.width))
+
+    def total(self, result: Any) -> Any:
+        """The sum of what the steps return."""
+        if result is None:
+            return ir.Constant(_ONE, 0)
+        value = self.as_vector(result).value
+        if self.mask is not None:
+            value = self.builder.select(self.mask, value, _constant(0, self.width))
+        return _call(self.builder, f"llvm.vector.reduce.add.v{self.width}i32", _ONE, value)
 
 
 def loop_of(step: Callable[..., Any], *, whole: bool = False) -> Any:
@@ -226,35 +241,42 @@ def loop_of(step: Callable[..., Any], *, whole: bool = False) -> Any:
 
     def loop(_context: Any, num: Any, *kinds: Any) -> Any:
         def code(context: Any, builder: Any, typed: Any, values: Any) -> Any:
-            zero, width = ir.Constant(_LONG, 0), ir.Constant(_LONG, WIDTH)
-            given = []
-            for kind, value in zip(typed.args[1:], values[1:], strict=True):
-                if isinstance(kind, types.Array):
-                    assert kind.layout == "C"
-                    given.append(context.make_array(kind)(context, builder, value).data)
-                else:
-                    number = context.cast(builder, value, kind, types.int32)
-                    given.append(Vector(builder, _same(builder, number)))
-            sums = cgutils.alloca_once_value(builder, ir.Constant(_ONES, None))
-            builder.store(ir.Constant(_ONES, None), sums)
-            with cgutils.for_range_slice(builder, zero, values[0], width) as (first, _):
-                block = _Loop(builder, first, values[0], whole=whole)
-                arguments = [
-                    _Array(builder, value, kind.dtype, block)
-                    if isinstance(kind, types.Array)
-                    else value
-                    for kind, value in zip(typed.args[1:], given, strict=True)
-                ]
-                result = step(block.k, *arguments)
-                if result is not None:
-                    value = block.as_vector(result).value
-                    if block.mask is not None:
-                        value = builder.select(block.mask, value, ir.Constant(_ONES, None))
-                    builder.store(builder.add(builder.load(sums), value), sums)
-            name = "llvm.vector.reduce.add.v16i32"
-            total = _call(builder, name, _ONE, builder.load(sums))
-            return builder.sext(total, _LONG)
+            num, kinds = values[0], typed.args[1:]
+            given = [
+                context.make_array(kind)(context, builder, value).data
+                if isinstance(kind, types.Array)
+                else context.cast(builder, value, kind, types.int32)
+                for kind, value in zip(kinds, values[1:], strict=True)
+            ]
+            sums = cgutils.alloca_once_value(builder, ir.Constant(_ONE, 0))
+            builder.store(ir.Constant(_ONE, 0), sums)
 
+            def block(first: Any, width: int) -> None:
+                steps = _Block(builder, first, num, width, whole=whole)
+                arguments = [
+                    _Array(value, kind.dtype, steps)
+                    if isinstance(kind, types.Array)
+                    else Vector(builder, _same(builder, value, width))
+                    for kind, value in zip(kinds, given, strict=True)
+                ]
+                total = steps.total(step(steps.k, *arguments))
+                builder.store(builder.add(builder.load(sums), total), sums)
+
+            zero, width = ir.Constant(_LONG, 0), ir.Constant(_LONG, WIDTH)
+            with cgutils.for_range_slice(builder, zero, num, width) as (first, _):
+                if whole:
+                    block(first, WIDTH)
+                else:  # few steps are faster in half a vector
+                    left = builder.sub(num, first)
+                    many = builder.icmp_signed(">", left, ir.Constant(_LONG, WIDTH // 2))
+                    with builder.if_else(many) as (then, otherwise):
+                        with then:
+                            block(first, WIDTH)
+                        with otherwise:
+                            block(first, WIDTH // 2)
+            return builder.sext(builder.load(sums), _LONG)
+
+        assert all(kind.layout == "C" for kind in kinds if isinstance(kind, types.Array))
         return types.int64(types.int64, *kinds), code
 
     loop.__name__ = step.__name__
@@ -265,16 +287,41 @@ def loop_of(step: Callable[..., Any], *, whole: bool = False) -> Any:
     return intrinsic(loop)
 
 
+def _place(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [at])
+
+
+@intrinsic
+def item(_context: Any, array: Any, at: Any) -> Any:
+    """See `vectors.py`."""
+
+    def code(context: Any, builder: Any, typed: Any, values: Any) -> Any:
+        return builder.load(_place(context, builder, typed.args[0], *values))
+
+    return array.dtype(array, types.int64), code
+
+
+@intrinsic
+def put(_context: Any, array: Any, at: Any, value: Any) -> Any:
+    """See `vectors.py`."""
+
+    def code(context: Any, builder: Any, typed: Any, values: Any) -> Any:
+        place = _place(context, builder, typed.args[0], *values[:2])
+        builder.store(context.cast(builder, values[2], types.int64, typed.args[0].dtype), place)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64), code
+
+
 @intrinsic
 def fetch(_context: Any, array: Any, at: Any) -> Any:
-    """Has the line of array[at] brought near; see `vectors.py`."""
+    """See `vectors.py`."""
 
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        place = builder.gep(data, [arguments[1]])
+    def code(context: Any, builder: Any, typed: Any, values: Any) -> Any:
+        place = _place(context, builder, typed.args[0], *values)
         place = builder.bitcast(place, ir.IntType(8).as_pointer())
         read, near, kind = (ir.Constant(_ONE, n) for n in (0, 3, 1))
-        _call(builder, "llvm.prefetch.p0", ir.VoidType(), place, read, near, kind)
+        _call(builder, "llvm.prefetch.p0", _VOID, place, read, near, kind)
         return context.get_dummy_value()
 
     return types.void(array, types.int64), code

@@ -115,10 +115,22 @@ def wrapped(a: Any, factor: int, more: int) -> Any:
     return np.uint32((int(a) * factor + more) & 0xFFFFFFFF)
 
 
+def _item(array: Any, at: int) -> Any:
+    """An element, counted through all axes; `at` is that of one, which is not checked."""
+    return array.reshape(-1)[at]
+
+
+def _put(array: Any, at: int, value: int) -> None:
+    """Sets an element, counted through all axes."""
+    array.reshape(-1)[at] = value
+
+
 def _fetch(array: Any, at: int) -> None:
-    """Has memory brought near that will be read soon: the line of array[at], in all axes' order."""
+    """Has memory brought near that will be read soon: an element, counted through all axes."""
 
 
+item: Any = _item
+put: Any = _put
 fetch: Any = _fetch
 if not INTERPRETED:
-    from mbz.mixing.vector_code import fetch
+    from mbz.mixing.vector_code import fetch, item, put

@@ -1,0 +1,104 @@
+"""What becomes of all inputs: two layers of mixers, and the last calibrations (docs/mixing.md, 6)."""
+
+import numpy as np
+
+from mbz.mixing import features as f
+from mbz.mixing.compiled import function
+from mbz.mixing.learn import squashed
+from mbz.mixing.memory import REFINED, REFINED_STEP
+from mbz.mixing.samples import number_classes
+from mbz.mixing.tables import LIMIT
+from mbz.mixing.vectors import WIDTH, each_of_whole, fetch, item, least, most, put
+
+RATE, RATE_AT_FIRST, RATE_BYTES = 90, 200, 4096  # of the first layer; the extra halves by then
+NETWORK = 0  # of options
+
+
+@each_of_whole
+def _products(k, w, x):
+    return w[k] * x[k] >> 8
+
+
+@each_of_whole
+def _move(k, w, x, error):
+    w[k] = least(most(w[k] + (x[k] * error + (1 << 15) >> 16), -(1 << 19)), (1 << 19) - 1)
+
+
+@function
+def _mixed(w, x):
+    return min(max(_products(x.size, w, x) >> 8, -LIMIT), LIMIT)
+
+
+@function
+def approach_calibrations(m, lane, partial):
+    """Says which contexts the last calibrations will have, so that memory fetches them."""
+    row, a = m.rows[lane], m.refined_at[lane]
+    a[1] = partial | row[f.C1] << 8
+    a[2] = f.joined(f.joined(row[f.C1] << 8 | row[f.C2], row[f.C3]), partial) & 0xFFFF
+    a[3] = partial | (row[f.EXPECTED] & 255 if not m.options[NETWORK] else m.network[lane, 0]) << 8
+    for k in range(1, 4):
+        fetch(m.refined, (k << 16 | a[k]) * REFINED)
+
+
+@function
+def mix(m, lane, bit, partial, expected):
+    """The chance of a one. expected: see `match_inputs`."""
+    x, logits = m.inputs[lane], m.logits[lane]
+    for s in range(m.chosen.shape[1]):
+        st = _mixed(m.weights[m.chosen[lane, s]], x)
+        logits[s] = st
+        m.outputs[lane, s] = squashed(m, st)
+    final = np.int64(0)
+    finals = m.final_outputs.shape[1]  # two or four
+    for s in range(finals):
+        st = _mixed(m.final_weights[m.final_chosen[lane, s]], logits)
+        m.final_outputs[lane, s] = squashed(m, st)
+        final += st
+    final >>= finals >> 1
+    a = m.refined_at[lane]
+    a[0] = partial | min(expected, 31) << 8
+    if m.numbers.plans.size:
+        near, _, channel, _, where = number_classes(m, lane)
+        a[1] = where << 9 | bit << 6 | channel << 4 | near >> 1
+    return _calibrated(m, a, final)
+
+
+@function
+def _calibrated(m, a, final):
+    """The chance of a mixed logit in the contexts a (4,), which become the entries to be learnt."""
+    position = final + REFINED // 2 * REFINED_STEP - REFINED_STEP // 2
+    low = position // REFINED_STEP
+    share = position - low * REFINED_STEP
+    nearer = 1 if share >= REFINED_STEP // 2 else 0
+    before, after = np.int64(item(m.ramp, low)), np.int64(item(m.ramp, low + 1))
+    total = 2 * np.int64(squashed(m, final))
+    for k in range(4):
+        at = (k << 16 | a[k]) * REFINED + low
+        a[k] = at + nearer
+        # They hold differences to what they said at first.
+        p = ((np.int64(item(m.refined, at)) + before) & 0xFFFF) * (REFINED_STEP - share)
+        p += ((np.int64(item(m.refined, at + 1)) + after) & 0xFFFF) * share
+        p //= REFINED_STEP
+        total += p if k < 2 else 2 * p
+    return min(max((total + 4) >> 3, 1), 65535)
+
+
+@function
+def learn_weights(m, lane, t, y):
+    """After bit y of step t."""
+    x, logits = m.inputs[lane], m.logits[lane]
+    target = y << 16
+    for s in range(m.final_outputs.shape[1]):
+        error = (target - np.int64(m.final_outputs[lane, s])) >> 1
+        _move(WIDTH, m.final_weights[m.final_chosen[lane, s]], logits, error)
+    done = t * (m.starts.size - 1)
+    rate = RATE + RATE_AT_FIRST * RATE_BYTES // (RATE_BYTES + done)
+    for s in range(m.chosen.shape[1]):
+        error = ((target - np.int64(m.outputs[lane, s])) * rate) >> 8
+        _move(x.size, m.weights[m.chosen[lane, s]], x, error)
+    for k in range(4):
+        at = m.refined_at[lane, k]
+        first = np.int64(item(m.ramp, at & (REFINED - 1)))
+        q = (np.int64(item(m.refined, at)) + first) & 0xFFFF
+        q = min(max(q + (((target - q) * 5 + 128) >> 8), 1), 65535)
+        put(m.refined, at, (q - first) & 0xFFFF)
