@@ -11,10 +11,22 @@ from mbz.mixing import features as f
 from mbz.mixing.compiled import function
 from mbz.mixing.experts import MOST_FEATURES
 from mbz.mixing.memory import BUCKETS, COUNTS
-from mbz.mixing.vectors import each, fetch, least, most, scaled, signed, unsigned, where, wrapped
+from mbz.mixing.vectors import (
+    each,
+    each_of_whole,
+    fetch,
+    least,
+    most,
+    scaled,
+    signed,
+    unsigned,
+    where,
+    wrapped,
+)
 
 RUN_LIMIT, STATE_LIMIT, SLOT_LIMIT = 255, 255, 400
 COUNT_LIMIT = 60
+SLOTS = 16  # of a bucket
 
 
 def _joined(h: Any, value: Any) -> Any:
@@ -108,10 +120,13 @@ def _find_neighbour(m, first, check):
         use = (np.int64(m.slots[at + 1]) >> 8) & 63
         if use < least_used:
             best, least_used = at, use
-    m.slots[best] = np.uint32(check << 16)
-    for k in range(1, 16):
-        m.slots[best + k] = np.uint32(1 << 31)
+    _clear(SLOTS, m.slots[best:], check)
     return best
+
+
+@each_of_whole
+def _clear(k, bucket, check):
+    bucket[k] = where(k == 0, unsigned(check) << 16, 1 << 31)
 
 
 @function

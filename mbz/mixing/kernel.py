@@ -26,7 +26,7 @@ from mbz.mixing.memory import (
     MATCH_INPUTS,
     SELECTORS,
 )
-from mbz.mixing.mixers import approach_calibrations, learn_weights, mix
+from mbz.mixing.mixers import approach_calibrations, approach_weights, learn_weights, mix
 from mbz.mixing.samples import (
     begin_number,
     end_number,
@@ -76,10 +76,9 @@ def predict(m, bit, lanes, p):
         partial = m.partial[lane]
         x = m.inputs[lane]
         approach_calibrations(m, lane, partial)
-        seen = expert_inputs(m, lane, bit, partial, x, m.options[INPUTS] == EXPERT_INPUTS)
-        k = m.at.shape[1] * m.options[INPUTS]
-        expected = match_inputs(m, lane, bit, partial, x, k)
-        k += m.matches.shape[1] * MATCH_INPUTS
+        first_match = m.at.shape[1] * m.options[INPUTS]
+        expected = match_inputs(m, lane, bit, partial, x, first_match)
+        k = first_match + m.matches.shape[1] * MATCH_INPUTS
         sure = 0
         if m.options[NETWORK]:
             sure = _network_inputs(m, lane, bit, partial, x, k)
@@ -87,7 +86,12 @@ def predict(m, bit, lanes, p):
         x[k] = 256
         if m.numbers.plans.size:
             number_inputs(m, lane, bit, partial, x, k + 1)
-        _select(m, lane, bit, partial, seen, expected, sure)
+        # As many experts may know their contexts as for the bit before.
+        _select(m, lane, bit, partial, m.seen[lane], expected, sure)
+        approach_weights(m, lane)
+        full = m.options[INPUTS] == EXPERT_INPUTS
+        m.seen[lane] = expert_inputs(m, lane, bit, partial, x, full)
+        _select(m, lane, bit, partial, m.seen[lane], expected, sure)
         p[lane] = mix(m, lane, bit, partial, expected)
 
 

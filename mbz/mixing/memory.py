@@ -80,6 +80,7 @@ class Memory(NamedTuple):
     counts: NDArray[np.uint32]  # (L, 257) running sums of the network's counts of the next byte
     network: _I64  # (L, 4): likeliest byte, its share in 1/16, entry of network_chance in use
     network_chance: _I32  # (8 * 256 * BUCKETS,) adaptive
+    seen: _I64  # (L,) experts that know their contexts
     inputs: _I32  # (L, K) logits
     weights: _I32  # (rows of SELECTORS, K) in 1/65536
     chosen: _I64  # (L, S)
@@ -179,6 +180,7 @@ def open_memory(
         counts=np.zeros((lanes, 257), np.uint32),
         network=np.zeros((lanes, 4), np.int64),
         network_chance=_adaptive(np.tile(ramp, 8 * 256)),
+        seen=np.zeros(lanes, np.int64),
         inputs=np.zeros((lanes, width), np.int32),
         weights=_first_weights(
             sum(SELECTORS[:sets]),

@@ -41,6 +41,15 @@ def approach_calibrations(m, lane, partial):
 
 
 @function
+def approach_weights(m, lane):
+    """Has the weights of the chosen rows fetched."""
+    width = m.weights.shape[1]
+    for s in range(m.chosen.shape[1]):
+        for k in range(0, width, WIDTH):
+            fetch(m.weights, m.chosen[lane, s] * width + k)
+
+
+@function
 def mix(m, lane, bit, partial, expected):
     """The chance of a one. expected: see `match_inputs`."""
     x, logits = m.inputs[lane], m.logits[lane]
@@ -68,18 +77,17 @@ def _calibrated(m, a, final):
     """The chance of a mixed logit in the contexts a (4,), which become the entries to be learnt."""
     position = final + REFINED // 2 * REFINED_STEP - REFINED_STEP // 2
     low = position // REFINED_STEP
-    share = position - low * REFINED_STEP
-    nearer = 1 if share >= REFINED_STEP // 2 else 0
+    share = ((position - low * REFINED_STEP) << 16) // REFINED_STEP
+    nearer = share >> 15
     before, after = np.int64(item(m.ramp, low)), np.int64(item(m.ramp, low + 1))
     total = 2 * np.int64(squashed(m, final))
     for k in range(4):
         at = (k << 16 | a[k]) * REFINED + low
         a[k] = at + nearer
         # They hold differences to what they said at first.
-        p = ((np.int64(item(m.refined, at)) + before) & 0xFFFF) * (REFINED_STEP - share)
+        p = ((np.int64(item(m.refined, at)) + before) & 0xFFFF) * (65536 - share)
         p += ((np.int64(item(m.refined, at + 1)) + after) & 0xFFFF) * share
-        p //= REFINED_STEP
-        total += p if k < 2 else 2 * p
+        total += p >> 16 if k < 2 else p >> 16 << 1
     return min(max((total + 4) >> 3, 1), 65535)
 
 
