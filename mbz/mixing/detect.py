@@ -186,13 +186,17 @@ def _record(sample: NDArray[np.uint8]) -> int:
     longest = min(_LONGEST_RECORD, sample.size // 4)
     if sample.size < _LEAST:
         return _PLAIN_STRIDE
-    news = np.flatnonzero(sample[1:] != sample[:-1]) + 1
-    for places in (news[news >= longest], np.arange(longest, sample.size)):
-        if places.size < _LEAST_NEWS:
+    here = sample[longest:]
+    news = here != sample[longest - 1 : -1]
+    for places in (news, np.ones_like(news)):
+        number = np.count_nonzero(places)
+        if number < _LEAST_NEWS:
             continue
-        alike = np.array(
-            [np.mean(sample[places] == sample[places - k]) for k in range(1, longest + 1)]
-        )
+        repeats = [
+            np.count_nonzero((here == sample[longest - k : -k]) & places)
+            for k in range(1, longest + 1)
+        ]
+        alike = np.array(repeats) / number
         clear = alike > max(float(np.median(alike)) + 0.1, 0.95 * alike.max())
         lengths = np.flatnonzero(clear) + 1
         lengths = lengths[lengths > 1]

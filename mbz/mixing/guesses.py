@@ -5,6 +5,7 @@ channels in turn; rows of pixels are `row` numbers long. A guess adds weighted d
 earlier numbers to the one last in this channel. Weights are fixed, or fitted to the recent past.
 """
 
+from functools import cache
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -153,7 +154,7 @@ def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, pha
     # Right to the bit where chroma is coarse (JPEG), where samples stay, where a row repeats.
     plain = 5 + (use == "pixels") + (use == "pixels" and channels > 1)
     reach = max(int(terms.max(initial=0)), channels)
-    first = _first_chances(width, signed=use == "sound" and width > 1)
+    first = _first_chances(width, signed=use == "sound" and width > 1) if num else np.zeros(0, np.int32)
     return Numbers(
         options=np.array([width, channels, row, phase, reach, plain], np.int64),
         terms=terms,
@@ -182,6 +183,7 @@ def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, pha
     )
 
 
+@cache
 def _bins() -> NDArray[np.uint8]:
     """Bin, below 64, of distances in 1 / 2**FRACTION: four an octave, above 4095 the last is 44."""
     bins = np.zeros(4096, np.uint8)
@@ -191,6 +193,7 @@ def _bins() -> NDArray[np.uint8]:
     return bins
 
 
+@cache
 def _first_chances(width: int, *, signed: bool) -> _I32:
     """Adaptive chances of a one by byte, bit, class and bin: a logistic curve around the guess."""
     shape = np.ogrid[:width, :8, :CLASSES, :BINS]

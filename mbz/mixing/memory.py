@@ -35,6 +35,7 @@ FINAL_SELECTORS = (256, 16 * 16, 256, 8 * 64)
 
 LEAN_FINALS = 2
 
+MOST_SLOT_BITS = 22
 BUCKETS = 46  # of a logit, in calibrations: every 128th from -LIMIT on
 COUNTS = 64  # of a slot
 REFINED = 32  # entries of a context in the last calibrations: a cache line
@@ -132,7 +133,9 @@ def open_memory(
     width = -(-num_inputs // 16) * 16
     sets = {"lean": LEAN_SETS, "rich": len(SELECTORS)}.get(use, PLAIN_SETS)
     finals = LEAN_FINALS if use == "lean" else len(FINAL_SELECTORS)
-    slot_bits = slot_bits or min(max((size * experts).bit_length(), 12), 22)
+    # Half of the most is still enough for the lean set on less than 2 MB, and faster.
+    most = MOST_SLOT_BITS - (use == "lean" and size < 1 << 21)
+    slot_bits = slot_bits or min(max((size * experts).bit_length(), 12), most)
     rows = np.zeros((lanes, f.WIDTH), np.int64)
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     rows[:, f.LINE] = rows[:, f.LINE_BEFORE] = starts[:-1]

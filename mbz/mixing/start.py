@@ -89,12 +89,12 @@ def begin_with(start: Start, memory: Memory, use: str) -> None:
     for n, name in enumerate(CHANCES):
         if f"{use}.{name}" not in start.tensors:
             continue
-        logits, chances = start.tensors[f"{use}.{name}"], getattr(memory, name)
+        (values, known), chances = _chances(start, f"{use}.{name}"), getattr(memory, name)
         if n < PER_EXPERT:
             for e, at in pairs:
-                _begin_chances(logits[at], chances[e])
+                np.copyto(chances[e], values[at], where=known[at])
         else:
-            _begin_chances(logits, chances)
+            np.copyto(chances, values, where=known)
     if bool(memory.options[0]) != (f"{use}.network_chance" in start.tensors):
         return  # weights beside a network are other ones
     weights = _weights(start, use)
@@ -106,10 +106,13 @@ def begin_with(start: Start, memory: Memory, use: str) -> None:
     memory.final_weights[:, : final.shape[1]] = final
 
 
-def _begin_chances(logits: NDArray[np.integer], chances: NDArray[np.int32]) -> None:
-    known = np.maximum(logits, UNKNOWN + 1).astype(np.int64) * LOGIT_STEP
-    values = tables.squash_table()[np.maximum(known, -tables.LIMIT) + tables.LIMIT] << 14 | COUNT
-    np.copyto(chances, values, where=logits > UNKNOWN)
+@cache
+def _chances(start: Start, name: str) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """The adaptive chances of a table, and which of them the file knows."""
+    logits = start.tensors[name]
+    known = np.maximum(logits.astype(np.int64) * LOGIT_STEP, -tables.LIMIT)
+    values = tables.squash_table()[known + tables.LIMIT] << 14 | COUNT
+    return values, logits > UNKNOWN
 
 
 def _begin_some_weights(
