@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mbz.compiled import announce
 from mbz.config import ModelConfig, StackConfig
 from mbz.exact import fixed, kernels
-from mbz.exact.compiled import announce
 from mbz.exact.vectors import OUTPUTS, PAD
 from mbz.weights import Tensors
 
@@ -261,7 +261,7 @@ class CompiledPredictor:
 
     def __init__(self, config: ModelConfig, tensors: Tensors, threads: int | None = None) -> None:
         """Takes the most threads to use; None means all cores."""
-        announce(kernels.score)
+        announce(kernels.score, "the network's kernels")
         self.config, self.threads = config, min(threads or usable_cores(), MOST_THREADS)
         self.most_lanes = config.most_lanes
         self.network = network_of(config, tensors)

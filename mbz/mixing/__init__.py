@@ -7,9 +7,9 @@ use on a machine compiles for about half a minute (numba keeps the result).
 import numpy as np
 from numpy.typing import NDArray
 
+from mbz.compiled import announce
 from mbz.mixing import kernel
 from mbz.mixing.bits import BitDecoder, BitEncoder
-from mbz.mixing.compiled import announce
 from mbz.mixing.experts import SETS
 from mbz.mixing.memory import Memory, open_memory
 from mbz.mixing.start import Start, begin_with, shipped
@@ -59,7 +59,7 @@ class Mixer:
             raise ValueError(f"rows of {stride} bytes cannot hold units of {unit}")
         if not 0 <= phase < stride:
             raise ValueError(f"rows of {stride} bytes cannot begin after {phase} bytes")
-        announce(kernel.code)
+        announce(kernel.code, "the mixing coder")
         shorter, longer = divmod(size, lanes)
         lengths = [shorter + 1] * longer + [shorter] * (lanes - longer)
         self.steps = lengths[0]

@@ -107,6 +107,8 @@ def recipes(use: str) -> NDArray[np.int64]:
         msg = f"no set of experts is called {use!r}; there are {', '.join(SETS)}"
         raise ValueError(msg)
     chosen = [
-        ((n + 1) * SALT & 0xFFFFFFFF, *expert.features) for n, expert in enumerate(EXPERTS) if use[0] in expert.sets
+        ((n + 1) * SALT & 0xFFFFFFFF, *expert.features)
+        for n, expert in enumerate(EXPERTS)
+        if use[0] in expert.sets
     ]
     return np.array([row + (f.NOTHING,) * (MOST_FEATURES + 1 - len(row)) for row in chosen])

@@ -154,7 +154,9 @@ def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, pha
     # Right to the bit where chroma is coarse (JPEG), where samples stay, where a row repeats.
     plain = 5 + (use == "pixels") + (use == "pixels" and channels > 1)
     reach = max(int(terms.max(initial=0)), channels)
-    first = _first_chances(width, signed=use == "sound" and width > 1) if num else np.zeros(0, np.int32)
+    first = np.zeros(0, np.int32)
+    if num:
+        first = _first_chances(width, signed=use == "sound" and width > 1)
     return Numbers(
         options=np.array([width, channels, row, phase, reach, plain], np.int64),
         terms=terms,

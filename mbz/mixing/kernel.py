@@ -18,7 +18,13 @@ from mbz.mixing.contexts import (
     learn_experts,
 )
 from mbz.mixing.learn import adapted, chance, logit
-from mbz.mixing.matches import approach_matches, find_matches, follow_matches, learn_matches, match_inputs
+from mbz.mixing.matches import (
+    approach_matches,
+    find_matches,
+    follow_matches,
+    learn_matches,
+    match_inputs,
+)
 from mbz.mixing.memory import (
     BUCKETS,
     EXPERT_INPUTS,

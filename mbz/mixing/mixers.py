@@ -1,4 +1,4 @@
-"""What becomes of all inputs: two layers of mixers, and the last calibrations (docs/mixing.md, 6)."""
+"""From all inputs to a chance: two layers of mixers, last calibrations (docs/mixing.md, 6)."""
 
 import numpy as np
 

@@ -101,15 +101,18 @@ class Vector:
         raise TypeError("a loop cannot branch on its numbers; use `where`")
 
     def chosen(self, one: Any, other: Any) -> "Vector":
+        """See `vectors.where`."""
         like = one if isinstance(one, Vector) else other
         value = self.builder.select(self.value, self._value(one), self._value(other))
         is_signed = like.is_signed if isinstance(like, Vector) else True
         return Vector(self.builder, value, is_signed=is_signed)
 
     def signed(self) -> "Vector":
+        """See `vectors.signed`."""
         return Vector(self.builder, self.value)
 
     def unsigned(self) -> "Vector":
+        """See `vectors.unsigned`."""
         return Vector(self.builder, self.value, is_signed=False)
 
     def _long(self) -> Any:
@@ -117,6 +120,7 @@ class Vector:
         return widen(self.value, ir.VectorType(_LONG, self.width))
 
     def scaled(self, other: Any, shift: int) -> "Vector":
+        """See `vectors.scaled`."""
         builder = self.builder
         if isinstance(other, Vector):
             factor = other._long()  # noqa: SLF001
@@ -127,10 +131,11 @@ class Vector:
         return self._made(builder.trunc(product, self.value.type))
 
     def wrapped(self, factor: int, more: int) -> "Vector":
+        """See `vectors.wrapped`."""
         return self.unsigned() * factor + more
 
 
-class _Places(ir.instructions.Instruction):
+class _Places(ir.instructions.Instruction):  # type: ignore[misc]
     """Addresses of elements, which llvmlite's own instruction knows for single ones only."""
 
     def __init__(self, builder: Any, data: Any, element: Any, at: Any) -> None:

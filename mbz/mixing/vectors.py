@@ -15,21 +15,21 @@ import numpy as np
 
 WIDTH = 16
 
-INTERPRETED: bool = not hasattr(numba, "config") or bool(numba.config.DISABLE_JIT)
+INTERPRETED = bool(getattr(getattr(numba, "config", None), "DISABLE_JIT", True))
 """Whether all runs as it stands, without numba."""
 
 
 class _Late:
     """An array whose elements, counted through all its axes, change when `write` is called."""
 
-    def __init__(self, array: Any) -> None:  # noqa: ANN401
+    def __init__(self, array: Any) -> None:
         self._flat = array.reshape(-1)
         self._waiting: list[tuple[int, Any]] = []
 
-    def __getitem__(self, at: int) -> Any:  # noqa: ANN401
+    def __getitem__(self, at: int) -> Any:
         return self._flat[at]
 
-    def __setitem__(self, at: int, value: Any) -> None:  # noqa: ANN401
+    def __setitem__(self, at: int, value: Any) -> None:
         self._waiting.append((at, value))
 
     def write(self) -> None:
@@ -61,38 +61,33 @@ def each(step: Callable[..., Any]) -> Callable[..., int]:
     integers, whose elements are counted through all axes, and integers that fit in int32. Numbers
     are int32, or uint32 where they come from arrays of that type, and shift accordingly.
     """
-    if INTERPRETED:
-        return _in_blocks(step)
-    from mbz.mixing.vector_code import loop_of  # noqa: PLC0415 - there may be no LLVM
-
-    return loop_of(step)
+    return _in_blocks(step) if INTERPRETED else vector_code.loop_of(step)
 
 
 def each_of_whole(step: Callable[..., Any]) -> Callable[..., int]:
     """As `each`, for numbers of steps that are multiples of 16."""
-    if INTERPRETED:
-        return _in_blocks(step)
-    from mbz.mixing.vector_code import loop_of  # noqa: PLC0415
-
-    return loop_of(step, whole=True)
+    return _in_blocks(step) if INTERPRETED else vector_code.loop_of(step, whole=True)
 
 
 def where(condition: Any, one: Any, other: Any) -> Any:
+    """The one number where the condition holds, else the other."""
     if hasattr(condition, "chosen"):
         return condition.chosen(one, other)
     return one if condition else other
 
 
 def least(a: Any, b: Any) -> Any:
+    """The lesser number."""
     return where(a < b, a, b)
 
 
 def most(a: Any, b: Any) -> Any:
+    """The greater number."""
     return where(a > b, a, b)
 
 
 def scaled(a: Any, b: Any, shift: int) -> Any:
-    """a * b >> shift, where the product fits in 63 bits and the result in 32."""
+    """The low 32 bits of a * b >> shift, or more of them; the product fits in 63."""
     if hasattr(a, "scaled"):
         return a.scaled(b, shift)
     return int(a) * int(b) >> shift
@@ -133,4 +128,6 @@ item: Any = _item
 put: Any = _put
 fetch: Any = _fetch
 if not INTERPRETED:
-    from mbz.mixing.vector_code import fetch, item, put
+    from mbz.mixing import vector_code
+
+    item, put, fetch = vector_code.item, vector_code.put, vector_code.fetch

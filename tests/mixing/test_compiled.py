@@ -5,10 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from mbz.mixing import compiled
+from mbz.compiled import announce
+from mbz.mixing.compiled import function
 
 
-@compiled.function
+@function
 def entry(x):
     return x + 1
 
@@ -23,18 +24,18 @@ def fresh(tmp_path):
 
 
 def test_the_first_use_is_announced_once(fresh, caplog, tmp_path):
-    compiled.announce(fresh)
+    announce(fresh, "kernels")
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "compiling" in caplog.text
     line = entry.py_func.__code__.co_firstlineno
     (tmp_path / f"test_compiled.entry-{line}.py311.nbi").touch()
-    compiled.announce(fresh)
+    announce(fresh, "kernels")
     assert len(caplog.records) == 1
 
 
 def test_what_is_compiled_is_not_announced(caplog):
     assert entry(1) == 2
-    compiled.announce(entry)
+    announce(entry, "kernels")
     assert not caplog.records
 
 
