@@ -30,9 +30,11 @@ HEAVY = {
 BACKENDS = {
     "torch": ["mbz/exact/torch_*.py"],
     "numba": [
+        "mbz/compiled.py",
         "mbz/exact/compiled.py",
         "mbz/exact/vectors.py",
-        "mbz/mixing/compiled.py",
+        "mbz/mixing/vector_code.py",
+        "mbz/mixing/vectors.py",
     ],
     "constriction": [],
 }
@@ -42,6 +44,7 @@ ALLOWED = {
     "errors": set(),
     "config": {"errors"},
     "versions": set(),
+    "compiled": set(),
     "reader": {"errors"},
     "plain_xxhash": set(),
     "atomic": set(),
@@ -54,8 +57,8 @@ ALLOWED = {
     "salvage": {"errors", "container", "decoding", "exact", "reader"},
     "codec": {"errors", "container", "decoding", "reader", "payload", "exact", "mixing"},
     "weights": {"errors", "config", "versions"},
-    "exact": {"errors", "config", "weights", "exact"},
-    "mixing": {"errors", "mixing"},
+    "exact": {"compiled", "errors", "config", "weights", "exact"},
+    "mixing": {"compiled", "errors", "mixing"},
     "archive_file": {"atomic", "container", "decoding"},
     "golden": {"coder", "errors", "exact", "loading"},
     "loading": {"config", "container", "exact", "weights", "zoo"},
