@@ -19,16 +19,26 @@ def bits_per_byte(data, chances_T8L, lanes=1):
     return -np.log2(p).sum() / data.size
 
 
-def test_compiled_equals_the_source_as_it_stands():
-    """Without numba, and with every overflow of a type an error."""
+def digests_with(**settings):
     run = subprocess.run(
         [sys.executable, "-W", "error", Path(chances.__file__)],
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        env=os.environ | settings,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert run.stdout.split() == chances.digests()
+    return run.stdout.split()
+
+
+def test_compiled_equals_the_source_as_it_stands():
+    """Without numba, and with every overflow of a type an error."""
+    assert digests_with(NUMBA_DISABLE_JIT="1") == chances.digests()
+
+
+@pytest.mark.slow  # compiles anew
+def test_vectors_do_not_depend_on_the_instruction_set(tmp_path):
+    found = digests_with(NUMBA_CPU_NAME="generic", NUMBA_CACHE_DIR=str(tmp_path))
+    assert found == chances.digests()
 
 
 @pytest.mark.parametrize("case", chances.CASES, ids=lambda case: case[0])
