@@ -7,7 +7,7 @@ Features after `PUBLIC` are the observer's own notes.
 import numpy as np
 from numpy.typing import NDArray
 
-from mbz.mixing import machine
+from mbz.mixing import lines, machine
 from mbz.mixing.compiled import function
 
 # Bytes back: the last, the one before ...; ORDERn: hash of the last n; EXPECTED: what the longest
@@ -42,8 +42,12 @@ from mbz.mixing.compiled import function
     # Machine code: what the byte is part of, opcode and ModRM, the instruction so far, those
     # before, the byte of an address that was called before.
     PART, CODE, INSTRUCTION, CODE1, CODE2, CODE3, ADDRESS,
+    # Numbers apart: the line so far, that before, the last words; how the number goes on, by its
+    # rank in the line, by the line, and by the words: as last time, or as far from it.
+    TEMPLATE, TEMPLATE1, PHRASE,
+    SAME, NEXT, LINE_SAME, LINE_NEXT, WORDS_SAME, WORDS_NEXT,
     PUBLIC,
-) = range(79)  # fmt: skip
+) = range(88)  # fmt: skip
 (LINE, LINE_BEFORE, DEPTH, DIGITS, FIELD_AT, LAST_KIND) = range(PUBLIC, PUBLIC + 6)
 HEAD_DONE = PUBLIC + 6
 CELL_AT = PUBLIC + 7
@@ -54,7 +58,8 @@ MOST_FIELDS = 32
 FIELDS = STACK + STACK_SIZE
 CELLS = FIELDS + 2 * MOST_FIELDS
 MACHINE = CELLS + 2 * MOST_FIELDS
-WIDTH = MACHINE + machine.WIDTH
+NUMBERS = MACHINE + machine.WIDTH
+WIDTH = NUMBERS + lines.WIDTH
 
 MASK = 0xFFFFFFFF
 STEP = 0x2C1B3C6D  # odd, and below 2**31, so that a product with 32 bits fits in int64
@@ -89,13 +94,15 @@ def joined(h, value):
 
 
 @function
-def observe(row, past, lane_start, position, after1, after2, targets, stride, unit, fully):
+def observe(
+    row, past, lane_start, position, after1, after2, targets, numerals, stride, unit, fully
+):
     """Renews a lane's row after the byte at `position`; all positions count in the block.
 
     past: the block's bytes, known in this lane from `lane_start` to `position`. after1 (256,) and
-    after2 (65536,): what followed, targets: see `machine.follow`, shared by all lanes. stride,
-    unit: bytes of a row and of a sample or pixel. fully: else fields above and machine code are
-    left out.
+    after2 (65536,): what followed, targets: see `machine.follow`, numerals: see `lines.follow`,
+    shared by all lanes. stride, unit: bytes of a row and of a sample or pixel. fully: else fields
+    above, machine code and numbers are left out.
     """
     byte = np.int64(past[position])
     before = row[C1]
@@ -120,6 +127,7 @@ def observe(row, past, lane_start, position, after1, after2, targets, stride, un
     if fully:
         _observe_fields(row, past, position, byte)
         _observe_machine(row, position, byte, targets)
+        _observe_numbers(row, byte, numerals)
     _observe_rows(row, past, lane_start, position, stride, unit)
 
 
@@ -239,6 +247,23 @@ def _observe_machine(row, position, byte, targets):
     begins = s[machine.PART] == machine.START and s[machine.WIDE] == 0
     row[INSTRUCTION] = 0 if begins else joined(row[INSTRUCTION], byte + 1)
     row[ADDRESS] = machine.expected(s, position + 1, targets)
+
+
+@function
+def _observe_numbers(row, byte, numerals):
+    s = row[NUMBERS:]
+    before = s[lines.LINE]
+    lines.follow(s, byte, numerals)
+    if byte == 10:
+        row[TEMPLATE1] = before
+    row[TEMPLATE] = joined(s[lines.LINE], s[lines.DIGITS])
+    row[PHRASE] = joined(s[lines.PHRASE], s[lines.DIGITS])
+    for on in range(2):
+        row[SAME + on], row[LINE_SAME + on], row[WORDS_SAME + on] = (
+            lines.expected(s, s, lines.LAST + 3 * min(s[lines.RANK], lines.MOST_NUMBERS - 1), on),
+            lines.expected(s, numerals, s[lines.BY_LINE], on),
+            lines.expected(s, numerals, s[lines.BY_PHRASE], on),
+        )
 
 
 @function

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbz.mixing import features as f
-from mbz.mixing import tables
+from mbz.mixing import lines, tables
 from mbz.mixing.experts import recipes
 from mbz.mixing.guesses import Numbers, open_numbers
 
@@ -24,7 +24,7 @@ EXPERT_INPUTS = 4  # the lean set lacks the last one
 MATCH_INPUTS = 3
 NETWORK_INPUTS = 3
 
-SELECTORS = (256 * 4, 16 * 16, 256 * 8, 256 * 8, 8 * 64, 8 * 512, 256 * 4, 64 * 8, 64 * 8)
+SELECTORS = (256 * 4, 16 * 16, 256 * 8, 256 * 8, 8 * 64, 8 * 512, 256 * 4, 64 * 8, 64 * 8, 2048)
 """Weight rows of each weight set of the first layer; `_select` in kernel.py says what of."""
 
 LEAN_SETS, PLAIN_SETS = 3, 8
@@ -60,6 +60,7 @@ class Memory(NamedTuple):
     after1: _I64  # (256,) bytes seen after a byte
     after2: _I64  # (65536,) and after two
     targets: _I64  # (256 + 65536,) addresses that were called, by last byte and last two
+    numerals: _I64  # see `lines.follow`
     slots: NDArray[np.uint32]  # (buckets * 16,)
     hashes: NDArray[np.uint32]  # (L, E)
     at: _I32  # (L, E) bucket in use, by its first slot
@@ -162,6 +163,7 @@ def open_memory(
         after1=np.zeros(256, np.int64),
         after2=np.zeros(65536, np.int64),
         targets=np.zeros(256 + 65536, np.int64),
+        numerals=np.zeros(lines.TABLE, np.int64),
         slots=np.zeros(16 << slot_bits, np.uint32),
         hashes=np.zeros((lanes, experts), np.uint32),
         at=np.zeros((lanes, experts), np.int32),

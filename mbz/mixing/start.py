@@ -1,7 +1,8 @@
 """Start states: what the mixing coder of a block knows before its first byte (docs/mixing.md, 9).
 
 `train_start.py` makes them. A file holds integers, with the names of the experts that they belong
-to: one that is not among them begins as if there were no file.
+to: one that is not among them begins as if there were no file. What is known beside a network is
+known apart, as the weights are other ones.
 
 Shapes: E experts of a set, S weight sets, R rank, J inputs an expert, K inputs of a mixer.
 """
@@ -24,7 +25,6 @@ from mbz.mixing.memory import SELECTORS, Memory
 CHANCES: Final = ("state_chance", "slot_chance", "run_chance", "match_chance", "network_chance")
 """Tables of adaptive chances; the first three by expert."""
 
-FILE_NAME: Final = "start.safetensors"
 PER_EXPERT: Final = 3
 UNKNOWN: Final = -128  # in a table: as if there were no file
 LOGIT_STEP: Final = 24
@@ -37,15 +37,21 @@ FINAL_STEP: Final = 16
 class Start:
     """What a file holds.
 
-    For each set of experts X that it is for: X.state_chance (E, 2048), X.slot_chance (E, 64, 46),
-    X.run_chance (E, 512), X.match_chance (M, 1024) and, with a network, X.network_chance, all of
-    them logits in LOGIT_STEP as int8; X.rows (weight rows, R) int8 and X.basis (S, R + 1, K)
-    int32, the last one the mean of a weight set; X.final (rows, S) int16, in FINAL_STEP.
+    For each set of experts X that it is for, by `key_of`: X.state_chance (E, 2048), X.slot_chance
+    (E, 64, 46), X.run_chance (E, 512), X.match_chance (M, 1024) and, with a network,
+    X.network_chance, all of them logits in LOGIT_STEP as int8; X.rows (weight rows, R) int8 and
+    X.basis (S, R + 1, K) int32, the last one the mean of a weight set; X.final (rows, S) int16, in
+    FINAL_STEP.
     """
 
     tensors: dict[str, NDArray[np.integer]]
     experts: dict[str, list[str]]
-    """The names of the experts of each set."""
+    """The names of the experts of each set, by the same keys."""
+
+
+def key_of(use: str, *, network: bool) -> str:
+    """What a file calls a set of experts, alone or beside a network."""
+    return f"{use}+network" if network else use
 
 
 def read(path: Path) -> Start:
@@ -65,44 +71,33 @@ def read(path: Path) -> Start:
 
 @cache
 def shipped() -> Start:
-    """The start states that come with the program, for blocks without a network."""
+    """The start states that come with the program."""
     with as_file(files("mbz.mixing") / "start.safetensors") as path:
         return read(path)
 
 
-def of_model(folder: Path) -> Start:
-    """The start states for blocks beside the network in this folder: its own, or those shipped.
-
-    Raises:
-        MbzError: the folder's file of start states cannot be read.
-    """
-    path = folder / FILE_NAME
-    return read(path) if path.exists() else shipped()
-
-
 def begin_with(start: Start, memory: Memory, use: str) -> None:
     """Writes the start states of a set into a memory that has seen nothing, if there are any."""
-    if use not in start.experts:
+    key = key_of(use, network=bool(memory.options[0]))
+    if key not in start.experts:
         return
-    old, names = start.experts[use], names_of(use)
+    old, names = start.experts[key], names_of(use)
     pairs = [(e, old.index(name)) for e, name in enumerate(names) if name in old]
     for n, name in enumerate(CHANCES):
-        if f"{use}.{name}" not in start.tensors:
+        if f"{key}.{name}" not in start.tensors:
             continue
-        (values, known), chances = _chances(start, f"{use}.{name}"), getattr(memory, name)
+        (values, known), chances = _chances(start, f"{key}.{name}"), getattr(memory, name)
         if n < PER_EXPERT:
             for e, at in pairs:
                 np.copyto(chances[e], values[at], where=known[at])
         else:
             np.copyto(chances, values, where=known)
-    if bool(memory.options[0]) != (f"{use}.network_chance" in start.tensors):
-        return  # weights beside a network are other ones
-    weights = _weights(start, use)
+    weights = _weights(start, key)
     if old == names:
         memory.weights[:, : weights.shape[1]] = weights
     else:
         _begin_some_weights(weights, memory, pairs, len(old), len(names))
-    final = start.tensors[f"{use}.final"].astype(np.int32) * FINAL_STEP
+    final = start.tensors[f"{key}.final"].astype(np.int32) * FINAL_STEP
     memory.final_weights[:, : final.shape[1]] = final
 
 
@@ -128,9 +123,9 @@ def _begin_some_weights(
 
 
 @cache
-def _weights(start: Start, use: str) -> NDArray[np.int32]:
+def _weights(start: Start, key: str) -> NDArray[np.int32]:
     """Weights (rows, K) of a set; nobody writes to them."""
-    rows, basis = start.tensors[f"{use}.rows"], start.tensors[f"{use}.basis"]
+    rows, basis = start.tensors[f"{key}.rows"], start.tensors[f"{key}.basis"]
     parts, at = [], 0
     for size, vectors in zip(SELECTORS, basis, strict=False):
         # Whole numbers far below 2**53, so that float64 is exact in any order, and fast.

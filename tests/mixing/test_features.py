@@ -1,9 +1,9 @@
-"""What is known before a byte: instructions of machine code, and the same field a line above."""
+"""What is known before a byte: machine code, the same field a line above, numbers of lines."""
 
 import numpy as np
 
 from mbz.mixing import features as f
-from mbz.mixing import machine
+from mbz.mixing import lines, machine
 
 INSTRUCTIONS = (
     "c3",  # ret
@@ -51,9 +51,9 @@ def features_after(text):
     row = np.zeros(f.WIDTH, np.int64)
     past = np.frombuffer(text, np.uint8)
     after1, after2 = np.zeros(256, np.int64), np.zeros(65536, np.int64)
-    targets = np.zeros(256 + 65536, np.int64)
+    targets, numerals = np.zeros(256 + 65536, np.int64), np.zeros(lines.TABLE, np.int64)
     for position in range(len(text)):
-        f.observe(row, past, 0, position, after1, after2, targets, 4, 1, True)
+        f.observe(row, past, 0, position, after1, after2, targets, numerals, 4, 1, True)
     return row
 
 
@@ -67,3 +67,28 @@ def test_the_same_field_is_found_in_the_line_above():
     row = features_after(above + b"2,a name,5000")
     assert row[f.CELL_LIKE] == ord(",")  # not beyond its end
     assert features_after(above + above)[f.CELL_LIKE] == ord("1")
+
+
+def test_lines_whose_numbers_alone_differ_are_alike():
+    one, other = (features_after(b"a\n" + line) for line in (b"in 12 of 9: x", b"in 7 of 1234: x"))
+    assert one[[f.TEMPLATE, f.PHRASE]].tolist() == other[[f.TEMPLATE, f.PHRASE]].tolist()
+    assert one[f.TEMPLATE] != features_after(b"a\nin 12 of : x")[f.TEMPLATE]
+    assert features_after(b"a 1\n")[f.TEMPLATE1] == features_after(b"a 22\n")[f.TEMPLATE1]
+
+
+def test_numbers_are_expected_as_last_time_or_as_far_from_it():
+    above = b"the 7 pid 1993\nother 5\nthe 7 pid 1996\n"
+    nothing, end = 0, 11
+
+    def expected(text, *features):
+        return features_after(above + text)[list(features)].tolist()
+
+    by_line, by_rank, by_words = f.LINE_SAME, f.SAME, f.WORDS_SAME
+    assert expected(b"the 7 pid 199", by_line, f.LINE_NEXT) == [1 + 6, 1 + 9]
+    assert expected(b"the 7 pid 1999", by_line, f.LINE_NEXT) == [end + 16 * 3, end]
+    assert expected(b"the 7 pid 1997", by_line, f.LINE_NEXT) == [end + 16 * 1, end + 16 * 4]
+    assert expected(b"the 7 pid ", by_rank, by_words) == [1 + 1, 1 + 1]
+    assert expected(b"so the 7 pid ", by_line, by_rank, by_words) == [nothing, 1 + 1, 1 + 1]
+    assert expected(b"an other ", by_line, by_rank, by_words) == [nothing, 1 + 7, nothing]
+    long = b"9" * (lines.MOST_DIGITS + 3)
+    assert expected(long + b"\n" + long[:2], by_rank) == [nothing]
