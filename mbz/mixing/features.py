@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mbz.mixing import lines, machine
 from mbz.mixing.compiled import function
+from mbz.mixing.hashing import MASK, joined
 
 # Bytes back: the last, the one before ...; ORDERn: hash of the last n; EXPECTED: what the longest
 # match predicts, plus 256 times its length's class, 0 without a match.
@@ -43,11 +44,12 @@ from mbz.mixing.compiled import function
     # before, the byte of an address that was called before.
     PART, CODE, INSTRUCTION, CODE1, CODE2, CODE3, ADDRESS,
     # Numbers apart: the line so far, that before, the last words; how the number goes on, by its
-    # rank in the line, by the line, and by the words: as last time, or as far from it.
+    # rank in the line, by the line, and by the words: as last time, or as far from it; how the
+    # numbers before differ from those of their rank; its own rank.
     TEMPLATE, TEMPLATE1, PHRASE,
-    SAME, NEXT, LINE_SAME, LINE_NEXT, WORDS_SAME, WORDS_NEXT,
+    SAME, NEXT, LINE_SAME, LINE_NEXT, WORDS_SAME, WORDS_NEXT, RELATIONS, RANK,
     PUBLIC,
-) = range(88)  # fmt: skip
+) = range(90)  # fmt: skip
 (LINE, LINE_BEFORE, DEPTH, DIGITS, FIELD_AT, LAST_KIND) = range(PUBLIC, PUBLIC + 6)
 HEAD_DONE = PUBLIC + 6
 CELL_AT = PUBLIC + 7
@@ -60,11 +62,6 @@ CELLS = FIELDS + 2 * MOST_FIELDS
 MACHINE = CELLS + 2 * MOST_FIELDS
 NUMBERS = MACHINE + machine.WIDTH
 WIDTH = NUMBERS + lines.WIDTH
-
-MASK = 0xFFFFFFFF
-STEP = 0x2C1B3C6D  # odd, and below 2**31, so that a product with 32 bits fits in int64
-MORE = 0x3C6EF372
-MIX = 0x61C88647
 
 # Kinds of character.
 (OTHER, LETTER, CAPITAL, DIGIT, SPACE, NEWLINE, HIGH, MARK) = range(8)
@@ -84,13 +81,6 @@ def _kind_table() -> NDArray[np.int64]:
 
 
 _KINDS = _kind_table()
-
-
-@function
-def joined(h, value):
-    """Hash of a hash and one more value, both below 2**32."""
-    h = ((h ^ value) * STEP + MORE) & MASK
-    return h ^ (h >> 15)
 
 
 @function
@@ -258,12 +248,12 @@ def _observe_numbers(row, byte, numerals):
         row[TEMPLATE1] = before
     row[TEMPLATE] = joined(s[lines.LINE], s[lines.DIGITS])
     row[PHRASE] = joined(s[lines.PHRASE], s[lines.DIGITS])
+    row[RELATIONS], row[RANK] = s[lines.RELATIONS], s[lines.RANK]
+    by_rank = lines.LAST + 3 * min(s[lines.RANK], lines.MOST_NUMBERS - 1)
     for on in range(2):
-        row[SAME + on], row[LINE_SAME + on], row[WORDS_SAME + on] = (
-            lines.expected(s, s, lines.LAST + 3 * min(s[lines.RANK], lines.MOST_NUMBERS - 1), on),
-            lines.expected(s, numerals, s[lines.BY_LINE], on),
-            lines.expected(s, numerals, s[lines.BY_PHRASE], on),
-        )
+        row[SAME + on] = lines.expected(s, s, by_rank, on)
+        row[LINE_SAME + on] = lines.expected(s, numerals, s[lines.BY_LINE], on)
+        row[WORDS_SAME + on] = lines.expected(s, numerals, s[lines.BY_PHRASE], on)
 
 
 @function

@@ -143,7 +143,6 @@ def _select(m, lane, bit, partial, seen, expected, sure):
     chosen[6] = OFFSETS[6] + (min(length, 1) << 9 | (expected & 1) << 8 | (row[f.EXPECTED] & 255))
     if chosen.size > 8:
         chosen[8] = OFFSETS[8] + (row[f.PART] << 3 | bit)
-        chosen[9] = OFFSETS[9] + ((row[f.TEMPLATE] & 255) << 3 | bit)
     if m.numbers.plans.size == 0:
         chosen[7] = OFFSETS[7] + (min(row[f.FIELD_AT], 7) << 6 | min(row[f.FIELD], 7) << 3 | bit)
     else:  # how far off guesses may be, and where the mean of them is

@@ -8,29 +8,24 @@ that came last after this template, or as far from those as they were from the o
 import numpy as np
 
 from mbz.mixing.compiled import function
+from mbz.mixing.hashing import joined
 
 MOST_DIGITS = 15
 MOST_NUMBERS = 32  # of a line
+FEW = 20
 SLOT_BITS = 12  # of the table by template
 
 # Fields of a lane's state: hashes of the line so far, of the last word and what follows it, also
 # with the word before; whether the last byte is of a word; the number in progress, its digits and
-# rank, its entries in the tables by line and by phrase.
-(LINE, WORD, PHRASE, IN_WORD, VALUE, DIGITS, RANK, BY_LINE, BY_PHRASE) = range(9)
+# rank, its entries in the tables by line and by phrase; how the last three numbers differ from
+# those of their rank.
+(LINE, WORD, PHRASE, IN_WORD, VALUE, DIGITS, RANK, BY_LINE, BY_PHRASE, RELATIONS) = range(10)
 # By rank: the number that came last, its digits, and its distance from the one before.
-LAST = 9
+LAST = 10
 WIDTH = LAST + 3 * MOST_NUMBERS
 TABLE = 6 << SLOT_BITS
 
 POWERS = 10 ** np.arange(MOST_DIGITS + 2)
-
-_STEP, _MASK = 0x2C1B3C6D, 0xFFFFFFFF
-
-
-@function
-def _joined(h, value):
-    h = ((h ^ value) * _STEP + 0x3C6EF372) & _MASK
-    return h ^ (h >> 15)
 
 
 @function
@@ -51,7 +46,9 @@ def follow(s, byte, numerals):
             _note(s, numerals, s[BY_LINE])
             _note(s, numerals, s[BY_PHRASE])
             if s[RANK] < MOST_NUMBERS:
-                _note(s, s, LAST + 3 * s[RANK])
+                at = LAST + 3 * s[RANK]
+                s[RELATIONS] = (s[RELATIONS] << 3 | _relation(s[VALUE] - s[at])) & 0x1FF
+                _note(s, s, at)
         _join(s, 48)
         s[RANK] += 1
         s[DIGITS] = 0
@@ -61,7 +58,8 @@ def follow(s, byte, numerals):
     s[IN_WORD] = 1 if letter else 0
     _join(s, byte)
     if byte == 10:
-        s[LINE], s[WORD], s[PHRASE], s[RANK] = 0, 0, 0, 0
+        for k in (LINE, WORD, PHRASE, RANK, RELATIONS):
+            s[k] = 0
     s[BY_LINE] = 3 * (s[LINE] >> (32 - SLOT_BITS))
     s[BY_PHRASE] = 3 * ((1 << SLOT_BITS) + (s[PHRASE] >> (32 - SLOT_BITS)))
 
@@ -69,7 +67,17 @@ def follow(s, byte, numerals):
 @function
 def _join(s, byte):
     for k in (LINE, WORD, PHRASE):
-        s[k] = _joined(s[k], byte)
+        s[k] = joined(s[k], byte)
+
+
+@function
+def _relation(change):
+    """Class of a difference, 0 .. 6."""
+    if change > 1:
+        return 3 if change < FEW else 4
+    if change < -1:
+        return 5 if change > -FEW else 6
+    return change + 1
 
 
 @function

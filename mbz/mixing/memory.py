@@ -24,7 +24,7 @@ EXPERT_INPUTS = 4  # the lean set lacks the last one
 MATCH_INPUTS = 3
 NETWORK_INPUTS = 3
 
-SELECTORS = (256 * 4, 16 * 16, 256 * 8, 256 * 8, 8 * 64, 8 * 512, 256 * 4, 64 * 8, 64 * 8, 2048)
+SELECTORS = (256 * 4, 16 * 16, 256 * 8, 256 * 8, 8 * 64, 8 * 512, 256 * 4, 64 * 8, 64 * 8)
 """Weight rows of each weight set of the first layer; `_select` in kernel.py says what of."""
 
 LEAN_SETS, PLAIN_SETS = 3, 8

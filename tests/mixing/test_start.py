@@ -5,6 +5,7 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
+from stub_predictor import StubPredictor
 
 from mbz.errors import MbzError
 from mbz.mixing import Mixer
@@ -19,10 +20,15 @@ TEXT = b"".join(
 NONE = Start({}, {})
 
 
-def cost(data, start, **options):
+def cost(data, start, *, network=False, **options):
     """Bits per byte of a block."""
     symbols = np.frombuffer(data, np.uint8)[:, None]
-    p = Mixer(len(data), start=start, **options).score(symbols)
+    counts = None
+    if network:
+        predictor = StubPredictor()
+        predictor.reset(1)
+        counts = predictor.score(symbols.T)[0].astype(np.uint32)[:, None]
+    p = Mixer(len(data), network=network, start=start, **options).score(symbols, counts)
     bits = np.unpackbits(symbols[:, None], axis=1)
     return -np.log2(np.where(bits, p, 65536 - p) / 65536).sum() / len(data)
 
@@ -32,7 +38,8 @@ def trained(tmp_path_factory):
     path = tmp_path_factory.mktemp("start") / "a.safetensors"
     pieces = pieces_of(Corpus.of([TEXT]), 6)
     assert all(bytes(piece) in TEXT for piece in pieces)
-    save(path, train(pieces, "lean"), {"lean": names_of("lean")})
+    tensors = train(pieces, "lean") | train(pieces, "lean", StubPredictor())
+    save(path, tensors, dict.fromkeys(("lean", "lean+network"), names_of("lean")))
     return read(path)
 
 
@@ -40,6 +47,13 @@ def test_what_was_trained_helps_and_only_its_set(trained):
     other = TEXT.replace(b"house", b"horse")
     assert cost(other, trained, use="lean") < 0.9 * cost(other, NONE, use="lean")
     assert cost(other, trained, use="middle") == cost(other, NONE, use="middle")
+
+
+def test_a_network_has_start_states_of_its_own(trained):
+    alone = {name: table for name, table in trained.tensors.items() if "+" not in name}
+    start = Start(alone, {"lean": trained.experts["lean"]})
+    costs = [cost(TEXT, s, use="lean", network=True) for s in (trained, start, NONE)]
+    assert costs[0] < 0.9 * costs[1] == 0.9 * costs[2]
 
 
 def test_experts_are_found_by_name(trained):
