@@ -10,7 +10,6 @@ import numpy as np
 from mbz.mixing import features as f
 from mbz.mixing.compiled import function
 from mbz.mixing.experts import MOST_FEATURES
-from mbz.mixing.hashing import MIX, MORE, STEP
 from mbz.mixing.memory import BUCKETS, COUNTS
 from mbz.mixing.vectors import (
     each,
@@ -31,8 +30,8 @@ SLOTS = 16  # of a bucket
 
 
 def _joined(h: Any, value: Any) -> Any:
-    """`hashing.joined` for vectors."""
-    h = wrapped(h ^ value, STEP, MORE)
+    """`features.joined` for vectors."""
+    h = wrapped(h ^ value, f.STEP, f.MORE)
     return h ^ (h >> 15)
 
 
@@ -59,8 +58,8 @@ def _hash_features(e, experts, recipes, row, hashes):
 @each
 def _point(e, half, buckets, hashes, coming, checks):
     h = where(half != 0, _joined(hashes[e], half), hashes[e])
-    coming[e] = signed(scaled(h, MIX, 40) & (buckets - 1)) << 4
-    checks[e] = signed(scaled(h, MIX, 22) & 0xFFFF)
+    coming[e] = signed(scaled(h, f.MIX, 40) & (buckets - 1)) << 4
+    checks[e] = signed(scaled(h, f.MIX, 22) & 0xFFFF)
 
 
 @function

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from mbz.mixing import lines, machine
 from mbz.mixing.compiled import function
-from mbz.mixing.hashing import MASK, joined
 
 # Bytes back: the last, the one before ...; ORDERn: hash of the last n; EXPECTED: what the longest
 # match predicts, plus 256 times its length's class, 0 without a match.
@@ -63,6 +62,11 @@ MACHINE = CELLS + 2 * MOST_FIELDS
 NUMBERS = MACHINE + machine.WIDTH
 WIDTH = NUMBERS + lines.WIDTH
 
+MASK = 0xFFFFFFFF
+STEP = 0x2C1B3C6D  # odd, and below 2**31, so that a product with 32 bits fits in int64
+MORE = 0x3C6EF372
+MIX = 0x61C88647
+
 # Kinds of character.
 (OTHER, LETTER, CAPITAL, DIGIT, SPACE, NEWLINE, HIGH, MARK) = range(8)
 
@@ -81,6 +85,13 @@ def _kind_table() -> NDArray[np.int64]:
 
 
 _KINDS = _kind_table()
+
+
+@function
+def joined(h, value):
+    """Hash of a hash and one more value, both below 2**32."""
+    h = ((h ^ value) * STEP + MORE) & MASK
+    return h ^ (h >> 15)
 
 
 @function

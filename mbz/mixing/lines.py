@@ -8,7 +8,6 @@ that came last after this template, or as far from those as they were from the o
 import numpy as np
 
 from mbz.mixing.compiled import function
-from mbz.mixing.hashing import joined
 
 MOST_DIGITS = 15
 MOST_NUMBERS = 32  # of a line
@@ -67,7 +66,7 @@ def follow(s, byte, numerals):
 @function
 def _join(s, byte):
     for k in (LINE, WORD, PHRASE):
-        s[k] = joined(s[k], byte)
+        s[k] = (s[k] * 0x2C1B3C6D + byte + 1) & 0xFFFFFFFF  # below 2**63 before
 
 
 @function

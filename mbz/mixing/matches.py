@@ -4,7 +4,6 @@ import numpy as np
 
 from mbz.mixing import features as f
 from mbz.mixing.compiled import function
-from mbz.mixing.hashing import MIX, joined
 from mbz.mixing.learn import adapted, chance, logit
 from mbz.mixing.memory import MATCH_INPUTS
 from mbz.mixing.vectors import fetch, item
@@ -58,9 +57,9 @@ def approach_matches(m, lane, t):
         number = m.match_bytes[k]  # from the least on
         if t + 1 >= number:
             while n < number:
-                h = joined(h, np.int64(m.past[own - n]))
+                h = f.joined(h, np.int64(m.past[own - n]))
                 n += 1
-            head = h * MIX >> 16 & (m.match_heads.shape[1] - 1)
+            head = h * f.MIX >> 16 & (m.match_heads.shape[1] - 1)
             m.matches[lane, k, HEAD] = head
             fetch(m.match_heads, k * m.match_heads.shape[1] + head)
 

@@ -4,7 +4,6 @@ import numpy as np
 
 from mbz.mixing import features as f
 from mbz.mixing.compiled import function
-from mbz.mixing.hashing import joined
 from mbz.mixing.learn import squashed
 from mbz.mixing.memory import REFINED, REFINED_STEP
 from mbz.mixing.samples import number_classes
@@ -35,7 +34,7 @@ def approach_calibrations(m, lane, partial):
     """Says which contexts the last calibrations will have, so that memory fetches them."""
     row, a = m.rows[lane], m.refined_at[lane]
     a[1] = partial | row[f.C1] << 8
-    a[2] = joined(joined(row[f.C1] << 8 | row[f.C2], row[f.C3]), partial) & 0xFFFF
+    a[2] = f.joined(f.joined(row[f.C1] << 8 | row[f.C2], row[f.C3]), partial) & 0xFFFF
     a[3] = partial | (row[f.EXPECTED] & 255 if not m.options[NETWORK] else m.network[lane, 0]) << 8
     for k in range(1, 4):
         fetch(m.refined, (k << 16 | a[k]) * REFINED)
