@@ -1,11 +1,12 @@
 """Compresses files at several levels beside the peers; the table of every file against every peer.
 
-    python benchmarks/regress.py --out results.csv [--levels 0,6] [--peers PEERS.csv] FOLDER
+    python benchmarks/regress.py --out results.csv [--levels 0,1,3,6] [--peers PEERS.csv] FOLDER
 
-Every archive is restored by a process of its own and compared. The standard library's xz and bzip2
-and zstd are run here; PEERS.csv (columns file, cut, tool, compressed_bytes; `cut` is "full") adds
-figures of others. Figures are bytes, and stay right however busy the machine is. A file that stands
-in results.csv with the same levels is not done again: delete it to start afresh.
+Every archive is restored by a process of its own and compared, if it is not `--unrestored`. The
+standard library's xz and bzip2 and zstd are run here; PEERS.csv (columns file, cut, tool,
+compressed_bytes; `cut` is "full") adds figures of others. Figures are bytes, and stay right however
+busy the machine is. Level by level, the smallest files first; what stands in results.csv is not
+done again: delete it to start afresh.
 """
 
 import argparse
@@ -31,61 +32,70 @@ def run(*args: str) -> None:
     subprocess.run([sys.executable, "-m", "mbz_cli", *args], check=True)
 
 
-def archive_bytes(file: Path, level: str) -> int:
-    """Length of the file's archive, after it was restored; SystemExit if it came back changed."""
+def archive_bytes(file: Path, level: str, *, restored: bool) -> int:
+    """Length of the file's archive; SystemExit if it is restored and comes back changed."""
     with tempfile.TemporaryDirectory() as folder:
-        archive, restored = Path(folder) / "a.mbz", Path(folder) / "restored"
+        archive, again = Path(folder) / "a.mbz", Path(folder) / "again"
         run("compress", "-q", f"-{level}", "-o", str(archive), str(file))
-        run("decompress", "-q", "-o", str(restored), str(archive))
-        if restored.read_bytes() != file.read_bytes():
-            sys.exit(f"{file} came back changed at level {level}")
+        if restored:
+            run("decompress", "-q", "-o", str(again), str(archive))
+            if again.read_bytes() != file.read_bytes():
+                sys.exit(f"{file} came back changed at level {level}")
         return archive.stat().st_size
 
 
+def peers_of(path: Path) -> dict[str, dict[str, str]]:
+    """Bytes by tool, that is not run here, and file."""
+    others: dict[str, dict[str, str]] = {}
+    with path.open(newline="") as lines:
+        for row in csv.DictReader(lines):
+            if row["cut"] == "full" and row["compressed_bytes"] and row["tool"] not in PEERS:
+                others.setdefault(row["tool"], {})[row["file"]] = row["compressed_bytes"]
+    return others
+
+
 def main() -> None:
-    """Prints a line per file, and totals."""
+    """Prints a line per archive."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--levels", default="0,6")
+    parser.add_argument("--levels", default="0,1,3,6")
+    parser.add_argument("--unrestored", action="store_true")
     parser.add_argument("--peers", type=Path)
     args = parser.parse_args()
-    others: dict[str, dict[str, int]] = {}
-    if args.peers:
-        with args.peers.open(newline="") as lines:
-            for row in csv.DictReader(lines):
-                if row["cut"] == "full" and row["compressed_bytes"]:
-                    others.setdefault(row["tool"], {})[row["file"]] = int(row["compressed_bytes"])
-    others = {tool: sizes for tool, sizes in others.items() if tool not in PEERS}
+    others = peers_of(args.peers) if args.peers else {}
     levels = [f"mbz -{level}" for level in args.levels.split(",")]
     columns = ["file", "bytes", *PEERS, *sorted(others), *levels]
-    done: dict[str, dict[str, str]] = {}
+    rows: dict[str, dict[str, str]] = {}
     if args.out.exists():
         with args.out.open(newline="") as lines:
-            done = {row["file"]: row for row in csv.DictReader(lines) if set(row) == set(columns)}
-    files = sorted(
-        (path for path in args.folder.rglob("*") if path.is_file() and path.name != "SHA256SUMS"),
-        key=lambda path: path.stat().st_size,
-    )
-    rows: list[dict[str, object]] = []
-    for file in files:
-        name = file.relative_to(args.folder).as_posix()
-        row: dict[str, object] = dict(done.get(name, {}))
+            rows = {row["file"]: row for row in csv.DictReader(lines)}
+    files = {
+        path.relative_to(args.folder).as_posix(): path
+        for path in sorted(args.folder.rglob("*"), key=lambda path: path.stat().st_size)
+        if path.is_file() and path.name != "SHA256SUMS"
+    }
+
+    def save() -> None:
+        with args.out.open("w", newline="") as out:
+            writer = csv.DictWriter(out, columns, lineterminator="\n", extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows[name] for name in files)
+
+    for name, file in files.items():
+        row = rows.setdefault(name, {})
         if not row:
             data = file.read_bytes()
-            row = {"file": name, "bytes": len(data)}
-            row |= {peer: len(compress(data)) for peer, compress in PEERS.items()}
-            row |= {tool: sizes.get(name, "") for tool, sizes in others.items()}
-            row |= {
-                f"mbz {level}": archive_bytes(file, level[1:])
-                for level in (level.removeprefix("mbz ") for level in levels)
-            }
-        rows.append(row)
-        print(" ".join(f"{column} {row[column]}" for column in columns), flush=True)
-        with args.out.open("w", newline="") as out:
-            writer = csv.DictWriter(out, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+            row |= {"file": name, "bytes": str(len(data))}
+            row |= {peer: str(len(compress(data))) for peer, compress in PEERS.items()}
+        row |= {tool: sizes.get(name, "") for tool, sizes in others.items()}
+    for level in levels:
+        for name, file in files.items():
+            if not rows[name].get(level):
+                size = archive_bytes(file, level[-1], restored=not args.unrestored)
+                rows[name][level] = str(size)
+                print(name, level, size, f"{8 * size / file.stat().st_size:.4f} bpb", flush=True)
+                save()
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 DEFAULT_BLOCK: Final = 1 << 20
-DEFAULT_LANE: Final = 1 << 16
+DEFAULT_LANE: Final = 1 << 17
 MOST_LANES: Final = 128  # where the caller does not choose
 
 

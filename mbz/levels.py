@@ -20,17 +20,18 @@ class Level:
 
 
 # What one lane learns of a block comes late for the others, so few lanes are better, most of all
-# for code; but a larger network is slow at going through all its weights for one (docs/log.md).
+# for code: a block up to 128 KiB has one. But going through all the weights of a network for one
+# lane is slow (docs/log.md).
 _LEAN = Level("tiny", "lean", 1 << 17)
 _MIDDLE = Level("small", "middle", 1 << 17)
-_RICH = Level("base", "rich", 1 << 16)
+_RICH = Level("base", "rich", 1 << 17)
 
 LEVELS: Final = (
     Level(None, "lean", 0),
     *(_LEAN, _LEAN),
     *(_MIDDLE, _MIDDLE, _MIDDLE),
     *(_RICH, _RICH, _RICH),
-    Level("base", "rich", 1 << 17),
+    Level("base", "rich", 1 << 18),
 )
 """Levels 0 to 9."""
 
