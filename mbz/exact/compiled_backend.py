@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mbz.compiled import announce
 from mbz.config import ModelConfig, StackConfig
 from mbz.exact import fixed, kernels
-from mbz.exact.vectors import OUTPUTS, PAD
+from mbz.exact.vectors import GROUP, HEAD, LEFT, OUTPUTS, packed
 from mbz.weights import Tensors
 
 ROWS = 64
@@ -41,16 +41,8 @@ def held(array: Array) -> Array:
     return np.array(array, order="C")
 
 
-def padded(weight: Array) -> Array:
-    """Rows and columns (.., N, K) filled up with zeros for `vectors.dots`."""
-    rows, columns = weight.shape[-2:]
-    more = [(0, 0)] * (weight.ndim - 2)
-    more += [(0, -rows % OUTPUTS), (0, -columns % PAD)]
-    return np.pad(weight, more)
-
-
 class Layers(NamedTuple):
-    """The weights of a stack; matrices (L, N, K) are padded."""
+    """The weights of a stack; matrices (L, blocks, ..) are packed."""
 
     qkv: Array
     qkv_scale: Array
@@ -66,9 +58,9 @@ class Layers(NamedTuple):
 
 
 class Ring(NamedTuple):
-    """The last keys and values of some lanes, by position modulo 2W; E is padded."""
+    """The last keys and values of some lanes, by position modulo 2W; E and slots are padded."""
 
-    keys: Array  # (L, B, G, slots, E) int8
+    keys: Array  # (L, B, G, blocks, ..) int8, packed
     key_roots: Array  # (L, B, G, slots)
     values: Array  # (L, B, G, slots / 2, E, 2) int8
 
@@ -145,7 +137,7 @@ class Scratch(NamedTuple):
 def layers_of(tensors: Tensors, name: str, c: StackConfig | None) -> Layers:
     """The weights of a stack; of None, none."""
     if c is None:
-        w, s = np.zeros((0, OUTPUTS, PAD), I8), np.zeros((0, 1), F32)
+        w, s = np.zeros((0, 0, 0, 0), I8), np.zeros((0, 1), F32)
         return Layers(w, s, w, s, w, s, w, s, s, np.zeros((2, 2, 1), F32), np.zeros(1, F32))
 
     def stacked(part: str) -> Array:
@@ -153,7 +145,7 @@ def layers_of(tensors: Tensors, name: str, c: StackConfig | None) -> Layers:
 
     matrices: list[Array] = []
     for part in ("qkv", "out", "up", "down"):
-        matrices += [padded(stacked(f"{part}.weight")), stacked(f"{part}.scale")]
+        matrices += [packed(stacked(f"{part}.weight")), stacked(f"{part}.scale")]
     rotary = held(tensors[f"{name}.rotary"])
     scale = np.array([fixed.value_scale(c.head_dim)], F32)
     return Layers._make([*matrices, stacked("sharpness"), rotary, scale])
@@ -167,9 +159,9 @@ def network_of(config: ModelConfig, tensors: Tensors) -> Network:
     matrices: list[Array] = []
     for name in ("embed", "project", "head"):
         if name == "embed" and not config.embeds_patch:
-            matrices += [np.zeros((0, PAD), I8), np.zeros(0, F32)]
+            matrices += [np.zeros((0, 0, 0), I8), np.zeros(0, F32)]
         else:
-            matrices += [padded(tensors[f"{name}.weight"]), held(tensors[f"{name}.scale"])]
+            matrices += [packed(tensors[f"{name}.weight"]), held(tensors[f"{name}.scale"])]
     rows = max(config.ngram_rows, 1)
     return Network._make(
         [
@@ -195,12 +187,13 @@ def ring_of(c: StackConfig | None, lanes: int) -> Ring:
     """An empty ring."""
     if c is None:
         return Ring(
-            np.zeros((0, 0, 0, 0, 0), I8), np.zeros((0, 0, 0, 0), F32), np.zeros((0,) * 6, I8)
+            np.zeros((0,) * 6, I8), np.zeros((0,) * 4, F32), np.zeros((0,) * 6, I8)
         )
-    slots, width = above(2 * c.window, OUTPUTS), above(c.head_dim, PAD)
+    slots, width = above(2 * c.window, OUTPUTS), above(c.head_dim, OUTPUTS)
+    groups = HEAD + -(-c.head_dim // GROUP)
     shape = (c.layers, lanes, c.kv_heads)
     return Ring(
-        np.zeros((*shape, slots, width), I8),
+        np.zeros((*shape, slots // OUTPUTS, groups, OUTPUTS * GROUP), I8),
         np.zeros((*shape, slots), F32),
         np.zeros((*shape, slots // 2, width, 2), I8),
     )
@@ -229,24 +222,24 @@ def scratch_of(config: ModelConfig, rows: int) -> Scratch:
     wide, narrow, patch = config.global_stack.width, config.local_stack.width, config.patch
     inputs = max(config.patch_width, *(s.width for s in stacks), *(s.hidden for s in stacks))
     outputs = max(256, patch * narrow, *(max(3 * s.width, s.hidden) for s in stacks))
-    slots = max(2 * s.window for s in stacks) + 2 * OUTPUTS
+    slots = above(max(2 * s.window for s in stacks), OUTPUTS) + 1
     heads = max(s.heads // s.kv_heads for s in stacks)
-    width = above(max(s.head_dim for s in stacks), PAD)
+    width = above(max(s.head_dim for s in stacks), OUTPUTS)
     shared = 1 if config.projection == "dense" else patch
     return Scratch(
         np.zeros((rows, narrow), F32),
         np.zeros((rows, wide), F32),
         np.zeros((rows, config.patch_width), F32),
         np.zeros((rows, patch * narrow), F32),
-        np.zeros((rows, above(inputs, PAD)), I16),
-        np.zeros((rows * shared if shared > 1 else 0, above(wide // patch, PAD)), I16),
+        np.zeros((rows, above(inputs, GROUP)), LEFT),
+        np.zeros((rows * shared if shared > 1 else 0, above(wide // patch, GROUP)), LEFT),
         np.zeros((rows * shared, above(outputs, OUTPUTS)), I32),
         np.zeros((rows, max(wide, narrow)), F32),
         np.zeros(max(s.hidden for s in stacks), F32),
         np.zeros(rows, F32),
         np.zeros(rows, F32),
         np.zeros(width, F32),
-        np.zeros((heads + 1, width), I16),
+        np.zeros((heads + 1, width), LEFT),
         np.zeros(heads, F32),
         np.zeros((heads, slots), I32),
         np.zeros(max(slots, 256), F32),

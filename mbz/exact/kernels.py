@@ -5,14 +5,31 @@ are in the docstrings. Products of int32 are cast back at once: numba would go o
 costs four times the time.
 
 Shapes: B lanes, S positions, M = B * S rows in that order, D width, H query heads, G key heads,
-R = H / G, E head width, P patch. Last axes of int8 arrays are padded (`vectors.PAD`).
+R = H / G, E head width, P patch. Left operands are raised by OFFSET, and right ones lie in blocks
+(`vectors.py`).
 """
 
 import numpy as np
 
 from mbz.exact import fixed
 from mbz.exact.compiled import function, part
-from mbz.exact.vectors import bits, dots_1, dots_2, unbits, weigh_1, weigh_2
+from mbz.exact.vectors import (
+    GROUP,
+    HEAD,
+    MOST,
+    OFFSET,
+    OUTPUTS,
+    bits,
+    dots_1,
+    dots_2,
+    dots_3,
+    dots_4,
+    unbits,
+    weigh_1,
+    weigh_2,
+    weigh_3,
+    weigh_4,
+)
 
 ROOT_SHIFT = 23 - fixed.ROOT_BITS
 ROOT_BASE = 127 << fixed.ROOT_BITS
@@ -28,7 +45,7 @@ PATCH, ENCODER, EMBED, DENSE = range(4)
 
 @part
 def _quantise(x, size, q):
-    """2.1 and 2.2: integers of x[:size] into q; its largest magnitude and sum of squares."""
+    """2.1 and 2.2: integers of x[:size] into q, raised; largest magnitude, sum of squares."""
     # Magnitudes compare as their bits do, and a maximum of integers becomes vector code.
     top = np.int32(0)
     for i in range(size):
@@ -38,7 +55,7 @@ def _quantise(x, size, q):
     total = np.int32(0)
     for i in range(size):
         n = np.int32(np.rint(x[i] * inverse))
-        q[i] = n
+        q[i] = n + OFFSET
         total = np.int32(total + np.int32(n * n))
     return largest, np.float32(max(total, np.int32(1)))
 
@@ -61,14 +78,29 @@ def _unordered(n):
     return unbits(np.int32(n ^ np.int32((n >> np.int32(31)) & np.int32(0x7FFFFFFF))))
 
 
+@part
+def _times(q, rows, w, n, sums, at):
+    """Sums of products of the rows of q with block n of w, into sums[:, at:]."""
+    m = 0
+    while m + MOST <= rows:
+        if MOST == 4:
+            dots_4(q, m, w, n, sums, at)
+        else:
+            dots_2(q, m, w, n, sums, at)
+        m += MOST
+    if rows - m == 3:
+        dots_3(q, m, w, n, sums, at)
+    elif rows - m == 2:
+        dots_2(q, m, w, n, sums, at)
+    elif rows - m == 1:
+        dots_1(q, m, w, n, sums, at)
+
+
 @function
 def product(q, rows, w, sums):
-    """Sums of products of the rows of q with all rows of w."""
-    for n in range(0, w.shape[0], 4):
-        for m in range(0, rows - 1, 2):
-            dots_2(q, m, w, n, sums, n)
-        if rows & 1:
-            dots_1(q, rows - 1, w, n, sums, n)
+    """Sums of products of the rows of q with all columns of w."""
+    for n in range(w.shape[0]):
+        _times(q, rows, w, n, sums, n * OUTPUTS)
 
 
 @part
@@ -83,6 +115,21 @@ def _rotated(sums, scale, at, cos, sin, y):
 
 
 @part
+def _put_key(q, width, block, column):
+    """A raised key into a column of a block, and what its products start at into the first row."""
+    at = column * GROUP
+    total = np.int32(0)
+    for i in range(width):
+        n = np.int32(np.int32(q[i]) - OFFSET)
+        total = np.int32(total + n)
+        block[HEAD + i // GROUP, at + i % GROUP] = np.int8(n)
+    if HEAD:
+        first = np.int32(-OFFSET * total)
+        for i in range(4):
+            block[0, at + i] = np.int8(first >> np.int32(8 * i))
+
+
+@part
 def _heads(s, layer, ring, z, lane, group, m, slot, roots):
     """3.2: key and value of one position into the ring, its queries into z.heads."""
     width = 2 * s.rotary.shape[2]
@@ -92,17 +139,18 @@ def _heads(s, layer, ring, z, lane, group, m, slot, roots):
     cos, sin = s.rotary[0, slot], s.rotary[1, slot]
     at = (heads + group) * width
     _rotated(sums, scale, at, cos, sin, z.head)
-    _, squares = _quantise(z.head, width, ring.keys[layer, lane, group, slot])
+    spare = z.heads[shared]
+    _, squares = _quantise(z.head, width, spare)
     ring.key_roots[layer, lane, group, slot] = _root(squares, roots)
+    _put_key(spare, width, ring.keys[layer, lane, group, slot // OUTPUTS], slot % OUTPUTS)
     at += groups * width
     for i in range(width):
         z.head[i] = np.float32(sums[at + i]) * scale[at + i]
-    v = z.heads[shared]
-    _, squares = _quantise(z.head, width, v)
+    _, squares = _quantise(z.head, width, spare)
     v_root = _root(squares, roots) * s.value_scale[0]
     values = ring.values[layer, lane, group, slot >> 1]
     for i in range(width):
-        n = np.rint(np.float32(v[i]) * v_root)
+        n = np.rint(np.float32(np.int32(spare[i]) - OFFSET) * v_root)
         values[i, slot & 1] = np.int8(min(max(n, -FULL), FULL))
     for r in range(shared):
         head = group * shared + r
@@ -112,31 +160,31 @@ def _heads(s, layer, ring, z, lane, group, m, slot, roots):
 
 
 @part
-def _keys(z, shared, keys, first, count, at):
-    """Products of all query heads with `count` keys from `first` on, into z.dots at `at`."""
-    for n in range(0, count, 4):
-        for r in range(0, shared - 1, 2):
-            dots_2(z.heads, r, keys, first + n, z.dots, at + n)
-        if shared & 1:
-            dots_1(z.heads, shared - 1, keys, first + n, z.dots, at + n)
+def _weighed(z, shared, values, first, stop):
+    """Adds the values of the pairs of slots first .. stop, by their weights, to z.total."""
+    count, at = stop - first, 2 * first
+    for e in range(0, values.shape[1], OUTPUTS):
+        r = 0
+        while r + MOST <= shared:
+            if MOST == 4:
+                weigh_4(z.shares, r, at, values, first, count, z.total, e)
+            else:
+                weigh_2(z.shares, r, at, values, first, count, z.total, e)
+            r += MOST
+        if shared - r == 3:
+            weigh_3(z.shares, r, at, values, first, count, z.total, e)
+        elif shared - r == 2:
+            weigh_2(z.shares, r, at, values, first, count, z.total, e)
+        elif shared - r == 1:
+            weigh_1(z.shares, r, at, values, first, count, z.total, e)
 
 
 @part
-def _values(z, shared, values, first, count, at, width):
-    """Adds the values of `count` slots from `first` on, by their weights, to z.total."""
-    for e in range(0, width, 32):
-        for r in range(0, shared - 1, 2):
-            weigh_2(z.shares, r, at, values, first >> 1, count >> 1, z.total, e)
-        if shared & 1:
-            weigh_1(z.shares, shared - 1, at, values, first >> 1, count >> 1, z.total, e)
-
-
-@part
-def _scores(dots, root, key_roots, start, stop, shift, scores):
-    """Scores of the keys start .. stop, the root of key j at j + shift; the largest's order."""
+def _scores(dots, root, key_roots, start, stop, scores):
+    """Scores of the keys start .. stop; the largest's order."""
     top = np.int32(-(2**31))
     for j in range(start, stop):
-        score = (np.float32(dots[j]) * root) * key_roots[j + shift]
+        score = (np.float32(dots[j]) * root) * key_roots[j]
         scores[j] = score
         top = max(top, _ordered(score))
     return top
@@ -165,36 +213,38 @@ def _attend(s, layer, ring, z, lane, group, m, position, tables):
     slot = position % (2 * window)
     _heads(s, layer, ring, z, lane, group, m, slot, tables.roots)
     keys, key_roots = ring.keys[layer, lane, group], ring.key_roots[layer, lane, group]
-    values = ring.values[layer, lane, group]
-    # Slots 0 .. slot, and the other half if that comes after them; all in fours.
-    near = (slot + 4) & ~3
-    first = window & ~3
-    far = ((2 * window + 3) & ~3) - first if position >= window > slot else 0
-    _keys(z, shared, keys, 0, near, 0)
-    _keys(z, shared, keys, first, far, near)
-    start, shift = near + window - first, first - near
-    stop = 2 * window - shift if far else start
+    # Slots 0 .. slot, and the other half if that comes after them; in blocks, then in pairs.
+    near, far = slot + 1, 2 * window
+    if position >= window > slot:
+        far = window
+    blocks = slot // OUTPUTS + 1
+    for n in range(blocks):
+        _times(z.heads, shared, keys, n, z.dots, n * OUTPUTS)
+    if far < 2 * window:
+        for n in range(max(blocks, far // OUTPUTS), keys.shape[0]):
+            _times(z.heads, shared, keys, n, z.dots, n * OUTPUTS)
+    pairs = (near + 1) >> 1
+    far_pairs = max(pairs, far >> 1)
     for r in range(shared):
         dots, scores, weights, shares = z.dots[r], z.scores, z.weights, z.shares[r]
         root = z.head_roots[r]
-        top = _scores(dots, root, key_roots, 0, slot + 1, 0, scores)
-        top = max(top, _scores(dots, root, key_roots, start, stop, shift, scores))
+        top = _scores(dots, root, key_roots, 0, near, scores)
+        top = max(top, _scores(dots, root, key_roots, far, 2 * window, scores))
         largest = _unordered(top)
-        total = _lookup(scores, largest, 0, slot + 1, tables.attention, weights)
-        total += _lookup(scores, largest, start, stop, tables.attention, weights)
-        for j in range(slot + 1, near):
-            weights[j] = 0
-        for j in range(near, start):
-            weights[j] = 0
-        for j in range(stop, near + far):
-            weights[j] = 0
+        weights[near] = 0  # of a pair with one visible slot
+        weights[max(far - 1, near)] = 0
+        total = _lookup(scores, largest, 0, near, tables.attention, weights)
+        total += _lookup(scores, largest, far, 2 * window, tables.attention, weights)
         share = ATTENTION_SUM / np.float32(np.int32(total))
-        for j in range(near + far):
+        for j in range(2 * pairs):
+            shares[j] = np.int16(np.floor(np.float32(weights[j]) * share))
+        for j in range(2 * far_pairs, 2 * window):
             shares[j] = np.int16(np.floor(np.float32(weights[j]) * share))
         for i in range(z.total.shape[1]):
             z.total[r, i] = 0
-    _values(z, shared, values, 0, near, 0, values.shape[1])
-    _values(z, shared, values, first, far, near, values.shape[1])
+    values = ring.values[layer, lane, group]
+    _weighed(z, shared, values, 0, pairs)
+    _weighed(z, shared, values, far_pairs, window)
     for r in range(shared):
         at = (group * shared + r) * width
         for i in range(width):

@@ -1,54 +1,95 @@
 """Integer products in vector instructions, written as LLVM code for numba.
 
-On x86 each multiply-add takes pairs of int16 to sums in int32 (`vpmaddwd`, which LLVM joins with
-the addition where the processor has VNNI); elsewhere the same in plain LLVM. Both are exact: pairs
-of products stay below 2**26, and the sums below 2**31.
+On x86 with VNNI each multiply-add takes four products of an unsigned and a signed byte to sums in
+int32 (`vpdpbusd`): the left operand is raised by `OFFSET`, and the sums start at what that adds,
+taken off. Elsewhere it takes two of int16, on x86 by `vpmaddwd`. All are exact: four products stay
+below 2**17, pairs below 2**26, and the sums below 2**31.
 
-Shapes: all last axes are multiples of `PAD`, filled up with zeros in the int8 operand.
+The right operand of `dots` lies in blocks of `OUTPUTS` columns, (blocks, `HEAD` + groups, OUTPUTS *
+GROUP) int8: after the first sums come, for GROUP terms at a time, those of all columns, so that
+reading goes straight on. `packed` lays out a matrix like that.
 """
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
-PAD = 32
-"""Multiple of int8 weights in a row."""
-
-OUTPUTS = 4
-"""Multiple of rows of weights that `dots` multiplies at once."""
-
-_AHEAD = 2048  # bytes between the next rows of weights and those that are fetched meanwhile
 _FEATURES = cpu_target.target_context.codegen()._tm_features.split(",")  # noqa: SLF001
-_WIDTH = 32 if "+avx512bw" in _FEATURES else 16
-_INT8 = ir.VectorType(ir.IntType(8), _WIDTH)
-_INT16 = ir.VectorType(ir.IntType(16), _WIDTH)
-_INT32 = ir.VectorType(ir.IntType(32), _WIDTH // 2)
-_FOUR = ir.VectorType(ir.IntType(32), 4)
-_ONE, _LONG = ir.IntType(32), ir.IntType(64)
+_SIZE = 16 if "+avx512bw" in _FEATURES else 8 if "+avx2" in _FEATURES else 4
+_HAS_VNNI = f"+{'avx512vnni' if _SIZE == 16 else 'avxvnni'}" in _FEATURES
 
-if _WIDTH == 32:
-    _MADD = "llvm.x86.avx512.pmaddw.d.512"
-elif "+avx2" in _FEATURES:
-    _MADD = "llvm.x86.avx2.pmadd.wd"
-else:
-    _MADD = ""
+GROUP = 4 if _HAS_VNNI else 2
+"""Terms that are multiplied and added at once."""
+
+OFFSET = 128 if _HAS_VNNI else 0
+"""What the left operand of `dots` is raised by."""
+
+HEAD = 1 if _HAS_VNNI else 0
+"""Rows of a block before the first terms."""
+
+LEFT = np.uint8 if _HAS_VNNI else np.int16
+"""The type of the left operand."""
+
+OUTPUTS = 4 * _SIZE
+"""Columns of a block, and columns that `weigh` adds to at once."""
+
+MOST = 4 if _SIZE == 16 else 2
+"""Most rows at once: what registers hold."""
+
+_ONE, _LONG = ir.IntType(32), ir.IntType(64)
+_INT32 = ir.VectorType(_ONE, _SIZE)
+_INT16 = ir.VectorType(ir.IntType(16), 2 * _SIZE)
+_PAIRS = ir.VectorType(ir.IntType(8), 2 * _SIZE)
+_BYTES = ir.VectorType(ir.IntType(8), GROUP * _SIZE)
+_MADD = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd", 4: ""}[_SIZE]
+_DOT = f"llvm.x86.avx512.vpdpbusd.{32 * _SIZE}"
+
+
+def packed(weight: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Matrices (.., N, K) in blocks, filled up with zeros: (.., blocks, HEAD + groups, ..)."""
+    num, terms = weight.shape[-2:]
+    more = [(0, 0)] * (weight.ndim - 2)
+    w = np.pad(weight, [*more, (0, -num % OUTPUTS), (0, -terms % GROUP)])
+    w = w.reshape(*w.shape[:-2], -1, OUTPUTS, w.shape[-1] // GROUP, GROUP)
+    blocks = w.swapaxes(-3, -2).reshape(*w.shape[:-3], w.shape[-2], OUTPUTS * GROUP)
+    if not HEAD:
+        return np.ascontiguousarray(blocks)
+    first = -OFFSET * w.sum((-1, -2), dtype=np.int32)
+    return np.concatenate([first.view(np.int8)[..., None, :], blocks], -2)
+
+
+def _call(builder: Any, name: str, arguments: list[Any]) -> Any:
+    kind = ir.FunctionType(_INT32, [x.type for x in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
 
 
 def _multiply_add(builder: Any, a: Any, b: Any) -> Any:
     """Sums of two neighbouring products each, from int16 to int32."""
     if _MADD:
-        kind = ir.FunctionType(_INT32, [_INT16, _INT16])
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, _MADD), [a, b])
+        return _call(builder, _MADD, [a, b])
     products = []
     for first in (0, 1):
-        mask = ir.Constant(ir.VectorType(_ONE, _WIDTH // 2), list(range(first, _WIDTH, 2)))
+        mask = ir.Constant(ir.VectorType(_ONE, _SIZE), list(range(first, 2 * _SIZE, 2)))
         halves = [builder.sext(builder.shuffle_vector(x, x, mask), _INT32) for x in (a, b)]
         products.append(builder.mul(*halves))
     return builder.add(*products)
+
+
+def _add_products(builder: Any, place: Any, a: Any, b: Any) -> None:
+    """Adds to sums in memory the products of groups of the left operand and the right one's."""
+    total = builder.load(place)
+    if _HAS_VNNI:
+        total = _call(builder, _DOT, [total, a, builder.bitcast(b, _INT32)])
+    else:
+        wide = builder.sext(b, _INT16)
+        total = builder.add(total, _multiply_add(builder, builder.bitcast(a, _INT16), wide))
+    builder.store(total, place)
 
 
 class _Matrix:
@@ -70,14 +111,21 @@ class _Matrix:
 
 
 def _load(builder: Any, pointer: Any, kind: Any) -> Any:
-    size = kind.element.width // 8 if isinstance(kind, ir.VectorType) else 2
+    size = kind.element.width // 8 if isinstance(kind, ir.VectorType) else 1
     return builder.load(builder.bitcast(pointer, kind.as_pointer()), align=size)
+
+
+def _spread(builder: Any, pointer: Any) -> Any:
+    """Four bytes of memory in all places of a vector."""
+    vector = ir.Constant(_INT32, None)
+    vector = builder.insert_element(vector, _load(builder, pointer, _ONE), ir.Constant(_ONE, 0))
+    return builder.shuffle_vector(vector, vector, ir.Constant(_INT32, [0] * _SIZE))
 
 
 def _prefetch(builder: Any, pointer: Any) -> None:
     """Has memory that will be read soon brought near."""
     kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), _ONE, _ONE, _ONE])
-    read, near, data = (ir.Constant(_ONE, n) for n in (0, 3, 1))
+    read, near, data = (ir.Constant(_ONE, n) for n in (0, 2, 1))
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
     builder.call(function, [pointer, read, near, data])
 
@@ -91,41 +139,11 @@ def _sums(builder: Any, count: int) -> list[Any]:
     return sums
 
 
-def _add_to(builder: Any, place: Any, value: Any) -> None:
-    builder.store(builder.add(builder.load(place), value), place)
-
-
-def _four_totals(builder: Any, vectors: list[Any]) -> Any:
-    """The totals of four vectors of int32 as one vector of four."""
-    size = _WIDTH // 2
-
-    def joined(a: Any, b: Any, places: list[int]) -> Any:
-        """Elements of each quarter of a and b: below 4 of a, from 4 on of b."""
-        mask = [q + (n if n < 4 else size + n - 4) for q in range(0, size, 4) for n in places]
-        return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_ONE, size), mask))
-
-    def added(a: Any, b: Any, low: list[int], high: list[int]) -> Any:
-        return builder.add(joined(a, b, low), joined(a, b, high))
-
-    a, b, c, d = vectors
-    ab, cd = (added(*pair, [0, 4, 1, 5], [2, 6, 3, 7]) for pair in ((a, b), (c, d)))
-    total = added(ab, cd, [0, 1, 4, 5], [2, 3, 6, 7])
-    while size > 4:
-        size //= 2
-        halves = [
-            ir.Constant(ir.VectorType(_ONE, size), list(range(first, first + size)))
-            for first in (0, size)
-        ]
-        total = builder.add(*(builder.shuffle_vector(total, total, half) for half in halves))
-    return total
-
-
 def _dots(rows: int) -> Any:
-    """Makes `dots(q, m, w, n, out, at)`: rows m.. of q (int16) times rows n.. of w (int8).
+    """Makes `dots(q, m, w, n, out, at)`: rows m.. of q (`LEFT`) times block n of w.
 
-    Fills `out[m + i, at + j]` (int32) for i < rows and j < OUTPUTS; as many terms as w has columns.
+    Fills `out[m + i, at + j]` (int32) for i < rows and j < OUTPUTS; as many terms as w has groups.
     """
-    outputs = OUTPUTS
 
     def dots(_context: Any, q: Any, m: Any, w: Any, n: Any, out: Any, at: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -134,26 +152,36 @@ def _dots(rows: int) -> Any:
                 _Matrix(context, builder, kinds[i], arguments[i]) for i in (0, 2, 4)
             )
             m, n, at = (arguments[i] for i in (1, 3, 5))
-            zero, step = ir.Constant(_LONG, 0), ir.Constant(_LONG, _WIDTH)
-            sums = _sums(builder, rows * outputs)
-            left_at = [left.at(m, i, zero) for i in range(rows)]
-            right_at = [right.at(n, j, zero) for j in range(outputs)]
-            # Rows of w follow each other in memory, so this is in the next ones; past the end of w
-            # it does no harm.
-            four = builder.mul(right.sizes[1], ir.Constant(_LONG, outputs))
-            ahead = builder.add(four, ir.Constant(_LONG, _AHEAD))
-            with cgutils.for_range_slice(builder, zero, right.sizes[1], step) as (k, _):
-                a = [_load(builder, builder.gep(p, [k]), _INT16) for p in left_at]
-                for j in range(outputs):
-                    b = _load(builder, builder.gep(right_at[j], [k]), _INT8)
-                    b = builder.sext(b, _INT16)
-                    _prefetch(builder, builder.gep(right_at[j], [builder.add(k, ahead)]))
+            zero, one = ir.Constant(_LONG, 0), ir.Constant(_LONG, 1)
+            sums = _sums(builder, 4 * rows)
+            block = right.at(n, 0, zero)
+            if HEAD:
+                for j in range(4):
+                    place = builder.gep(block, [ir.Constant(_LONG, 4 * _SIZE * j)])
+                    first = _load(builder, place, _INT32)
                     for i in range(rows):
-                        _add_to(builder, sums[i * outputs + j], _multiply_add(builder, a[i], b))
+                        builder.store(first, sums[4 * i + j])
+            left_at = [left.at(m, i, zero) for i in range(rows)]
+            # Blocks follow each other in memory; past the last it does no harm.
+            following = right.at(n, 1, zero)
+            groups = builder.sub(right.sizes[1], ir.Constant(_LONG, HEAD))
+            with cgutils.for_range_slice(builder, zero, groups, one) as (k, _):
+                start = builder.mul(k, ir.Constant(_LONG, GROUP))
+                a = [_spread(builder, builder.gep(p, [start])) for p in left_at]
+                row = builder.mul(
+                    builder.add(k, ir.Constant(_LONG, HEAD)), ir.Constant(_LONG, OUTPUTS * GROUP)
+                )
+                for j in range(4):
+                    place = builder.add(row, ir.Constant(_LONG, j * _SIZE * GROUP))
+                    b = _load(builder, builder.gep(block, [place]), _BYTES)
+                    _prefetch(builder, builder.gep(following, [place]))
+                    for i in range(rows):
+                        _add_products(builder, sums[4 * i + j], a[i], b)
             for i in range(rows):
-                row = [builder.load(place) for place in sums[i * outputs : (i + 1) * outputs]]
-                place = builder.bitcast(result.at(m, i, at), _FOUR.as_pointer())
-                builder.store(_four_totals(builder, row), place, align=4)
+                for j in range(4):
+                    place = result.at(m, i, builder.add(at, ir.Constant(_LONG, j * _SIZE)))
+                    place = builder.bitcast(place, _INT32.as_pointer())
+                    builder.store(builder.load(sums[4 * i + j]), place, align=4)
             return context.get_dummy_value()
 
         return types.void(q, types.intp, w, types.intp, out, types.intp), code
@@ -164,11 +192,10 @@ def _dots(rows: int) -> Any:
 def _weigh(rows: int) -> Any:
     """Makes `weigh(p, r, j, v, first, pairs, out, e)`, which adds weighted values to sums.
 
-    For i < rows and PAD columns from e on, adds to `out[r + i, e + ..]` (int32) the values of
+    For i < rows and OUTPUTS columns from e on, adds to `out[r + i, e + ..]` (int32) the values of
     `pairs` pairs of slots, from pair `first` of v (pairs, width, 2) int8 on, times the weights
     p (int16) at `p[r + i, j]` and on.
     """
-    blocks = 2 * PAD // _WIDTH
 
     def weigh(
         _context: Any, p: Any, r: Any, j: Any, v: Any, first: Any, pairs: Any, out: Any, e: Any
@@ -180,31 +207,29 @@ def _weigh(rows: int) -> Any:
             )
             r, j, first, pairs, e = (arguments[i] for i in (1, 2, 4, 5, 7))
             zero, one, two = (ir.Constant(_LONG, n) for n in range(3))
-            sums = _sums(builder, rows * blocks)
-            all_same = ir.Constant(ir.VectorType(_ONE, _WIDTH // 2), [0] * (_WIDTH // 2))
+            sums = _sums(builder, 4 * rows)
             weights_at = [weights.at(r, i, j) for i in range(rows)]
             with cgutils.for_range_slice(builder, zero, pairs, one) as (k, _):
-                shares = []
-                for place in weights_at:
-                    both = _load(builder, builder.gep(place, [builder.mul(k, two)]), _ONE)
-                    vector = builder.insert_element(
-                        ir.Constant(_INT32, None), both, ir.Constant(_ONE, 0)
+                shares = [
+                    builder.bitcast(
+                        _spread(builder, builder.gep(place, [builder.mul(k, two)])), _INT16
                     )
-                    vector = builder.shuffle_vector(vector, vector, all_same)
-                    shares.append(builder.bitcast(vector, _INT16))
+                    for place in weights_at
+                ]
                 at = values.at(builder.add(first, k), 0, builder.mul(e, two))
-                for c in range(blocks):
-                    value = _load(builder, builder.gep(at, [ir.Constant(_LONG, c * _WIDTH)]), _INT8)
-                    value = builder.sext(value, _INT16)
+                for c in range(4):
+                    place = builder.gep(at, [ir.Constant(_LONG, c * 2 * _SIZE)])
+                    value = builder.sext(_load(builder, place, _PAIRS), _INT16)
                     for i in range(rows):
+                        total = sums[4 * i + c]
                         product = _multiply_add(builder, shares[i], value)
-                        _add_to(builder, sums[i * blocks + c], product)
+                        builder.store(builder.add(builder.load(total), product), total)
             for i in range(rows):
-                for c in range(blocks):
-                    column = builder.add(e, ir.Constant(_LONG, c * _WIDTH // 2))
+                for c in range(4):
+                    column = builder.add(e, ir.Constant(_LONG, c * _SIZE))
                     place = builder.bitcast(result.at(r, i, column), _INT32.as_pointer())
                     total = builder.add(
-                        builder.load(place, align=4), builder.load(sums[i * blocks + c])
+                        builder.load(place, align=4), builder.load(sums[4 * i + c])
                     )
                     builder.store(total, place, align=4)
             return context.get_dummy_value()
@@ -215,8 +240,8 @@ def _weigh(rows: int) -> Any:
     return intrinsic(weigh)
 
 
-dots_1, dots_2 = _dots(1), _dots(2)
-weigh_1, weigh_2 = _weigh(1), _weigh(2)
+dots_1, dots_2, dots_3, dots_4 = (_dots(rows) for rows in (1, 2, 3, 4))
+weigh_1, weigh_2, weigh_3, weigh_4 = (_weigh(rows) for rows in (1, 2, 3, 4))
 
 
 def _bit_cast(result: Any, argument: Any, kind: Any) -> Any:

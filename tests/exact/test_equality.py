@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mbz.config import MAX_PATCH_WIDTH
-from mbz.exact import COUNT_SUM, Predictor, compiled_backend, kernels
-from mbz.exact.compiled_backend import CompiledPredictor, padded
+from mbz.exact import COUNT_SUM, Predictor, compiled_backend, kernels, vectors
+from mbz.exact.compiled_backend import CompiledPredictor
 from mbz.exact.reference import ReferencePredictor, Root, sum_of_squares
 from mbz.exact.selftest import digest
 from mbz.exact.torch_arithmetic import Arithmetic
@@ -140,16 +140,19 @@ def test_how_many_positions_pass_at_once_does_not_matter(model, expected, rows, 
 
 
 @pytest.mark.parametrize("terms", [1, 40, 64, 384, 2048, 8321])
-@pytest.mark.parametrize("rows", [1, 2, 5])
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 9])
 def test_products_of_the_largest_operands_are_exact(terms, rows):
     index = np.arange(terms)
     signs = (index * index % 7 < 4) * 254 - 127
-    weight = padded(np.stack([signs, -signs, abs(signs), -abs(signs), signs]).astype(np.int8))
-    q = np.zeros((rows, weight.shape[1]), np.int16)
-    q[::2, :terms], q[1::2, :terms] = signs, abs(signs)
-    sums = np.zeros((rows, len(weight)), np.int32)
-    kernels.product(q, rows, weight, sums)
-    np.testing.assert_array_equal(sums, q.astype(np.int64) @ weight.T.astype(np.int64))
+    weight = np.stack([signs, -signs, abs(signs), -abs(signs), signs] * 20).astype(np.int8)
+    q = np.zeros((rows, terms), np.int64)
+    q[::2], q[1::2] = signs, abs(signs)
+    blocks = vectors.packed(weight)
+    left = np.zeros((rows, terms + vectors.GROUP), vectors.LEFT)
+    left[:, :terms] = q + vectors.OFFSET
+    sums = np.zeros((rows, len(blocks) * vectors.OUTPUTS), np.int32)
+    kernels.product(left, rows, blocks, sums)
+    np.testing.assert_array_equal(sums[:, : len(weight)], q @ weight.T.astype(np.int64))
 
 
 def test_the_future_does_not_leak(model, expected):
