@@ -62,7 +62,7 @@ class Ring(NamedTuple):
 
     keys: Array  # (L, B, G, blocks, ..) int8, packed
     key_roots: Array  # (L, B, G, slots)
-    values: Array  # (L, B, G, slots / 2, E, 2) int8
+    values: Array  # (L, B, G, slots / 2, E) int16: the bytes of two slots
 
 
 class Network(NamedTuple):
@@ -186,16 +186,14 @@ def network_of(config: ModelConfig, tensors: Tensors) -> Network:
 def ring_of(c: StackConfig | None, lanes: int) -> Ring:
     """An empty ring."""
     if c is None:
-        return Ring(
-            np.zeros((0,) * 6, I8), np.zeros((0,) * 4, F32), np.zeros((0,) * 6, I8)
-        )
+        return Ring(np.zeros((0,) * 6, I8), np.zeros((0,) * 4, F32), np.zeros((0,) * 5, I16))
     slots, width = above(2 * c.window, OUTPUTS), above(c.head_dim, OUTPUTS)
     groups = HEAD + -(-c.head_dim // GROUP)
     shape = (c.layers, lanes, c.kv_heads)
     return Ring(
         np.zeros((*shape, slots // OUTPUTS, groups, OUTPUTS * GROUP), I8),
         np.zeros((*shape, slots), F32),
-        np.zeros((*shape, slots // 2, width, 2), I8),
+        np.zeros((*shape, slots // 2, width), I16),
     )
 
 

@@ -9,6 +9,8 @@ R = H / G, E head width, P patch. Left operands are raised by OFFSET, and right 
 (`vectors.py`).
 """
 
+import sys
+
 import numpy as np
 
 from mbz.exact import fixed
@@ -24,6 +26,8 @@ from mbz.exact.vectors import (
     dots_2,
     dots_3,
     dots_4,
+    entry,
+    put,
     unbits,
     weigh_1,
     weigh_2,
@@ -40,6 +44,8 @@ COUNT_SUM = fixed.COUNT_SUM
 NGRAM_STEP = np.float32(1 / fixed.NGRAM_STEPS)
 HASH_STEP, HASH_MIX, HASH_LOW = fixed.HASH_STEP, fixed.HASH_MIX, (1 << 32) - 1
 ZERO = np.float32(0)
+LOWEST = np.float32(-(2.0**127))
+SWAPPED = int(sys.byteorder == "big")  # where the bytes of a pair lie
 PATCH, ENCODER, EMBED, DENSE = range(4)
 
 
@@ -55,7 +61,7 @@ def _quantise(x, size, q):
     total = np.int32(0)
     for i in range(size):
         n = np.int32(np.rint(x[i] * inverse))
-        q[i] = n + OFFSET
+        q[i] = np.int32(n + np.int32(OFFSET))
         total = np.int32(total + np.int32(n * n))
     return largest, np.float32(max(total, np.int32(1)))
 
@@ -104,12 +110,12 @@ def product(q, rows, w, sums):
 
 
 @part
-def _rotated(sums, scale, at, cos, sin, y):
-    """2.4 after the product and 2.5, for the head that starts at `at`."""
+def _rotated(sums, scale, cos, sin, y):
+    """2.4 after the product and 2.5, for a head."""
     half = cos.size
     for i in range(half):
-        a = np.float32(sums[at + i]) * scale[at + i]
-        b = np.float32(sums[at + half + i]) * scale[at + half + i]
+        a = np.float32(sums[i]) * scale[i]
+        b = np.float32(sums[half + i]) * scale[half + i]
         y[i] = a * cos[i] - b * sin[i]
         y[half + i] = b * cos[i] + a * sin[i]
 
@@ -117,16 +123,27 @@ def _rotated(sums, scale, at, cos, sin, y):
 @part
 def _put_key(q, width, block, column):
     """A raised key into a column of a block, and what its products start at into the first row."""
-    at = column * GROUP
-    total = np.int32(0)
-    for i in range(width):
-        n = np.int32(np.int32(q[i]) - OFFSET)
-        total = np.int32(total + n)
-        block[HEAD + i // GROUP, at + i % GROUP] = np.int8(n)
+    for i in range(width, GROUP * (block.shape[0] - HEAD)):
+        q[i] = OFFSET
+    put(q, block, column)
     if HEAD:
-        first = np.int32(-OFFSET * total)
+        total = np.int32(-OFFSET * width)
+        for i in range(width):
+            total = np.int32(total + np.int32(q[i]))
+        first = np.int32(np.int32(-OFFSET) * total)
         for i in range(4):
-            block[0, at + i] = np.int8(first >> np.int32(8 * i))
+            block[0, 4 * column + i] = np.int8(first >> np.int32(8 * i))
+
+
+@part
+def _put_value(q, root, width, pairs, odd):
+    """A raised value, normalised, into one half of a row of pairs."""
+    shift = np.int32(8 * (odd ^ SWAPPED))
+    kept = np.int32(0xFF00 >> shift)
+    for i in range(width):
+        n = np.rint(np.float32(np.int32(np.int32(q[i]) - np.int32(OFFSET))) * root)
+        byte = np.int32(np.int32(min(max(n, -FULL), FULL)) & np.int32(0xFF))
+        pairs[i] = np.int16((np.int32(pairs[i]) & kept) | np.int32(byte << shift))
 
 
 @part
@@ -138,23 +155,22 @@ def _heads(s, layer, ring, z, lane, group, m, slot, roots):
     sums, scale = z.sums[m], s.qkv_scale[layer]
     cos, sin = s.rotary[0, slot], s.rotary[1, slot]
     at = (heads + group) * width
-    _rotated(sums, scale, at, cos, sin, z.head)
+    _rotated(sums[at:], scale[at:], cos, sin, z.head)
     spare = z.heads[shared]
     _, squares = _quantise(z.head, width, spare)
     ring.key_roots[layer, lane, group, slot] = _root(squares, roots)
     _put_key(spare, width, ring.keys[layer, lane, group, slot // OUTPUTS], slot % OUTPUTS)
     at += groups * width
+    value_sums, value_scale = sums[at:], scale[at:]
     for i in range(width):
-        z.head[i] = np.float32(sums[at + i]) * scale[at + i]
+        z.head[i] = np.float32(value_sums[i]) * value_scale[i]
     _, squares = _quantise(z.head, width, spare)
-    v_root = _root(squares, roots) * s.value_scale[0]
-    values = ring.values[layer, lane, group, slot >> 1]
-    for i in range(width):
-        n = np.rint(np.float32(np.int32(spare[i]) - OFFSET) * v_root)
-        values[i, slot & 1] = np.int8(min(max(n, -FULL), FULL))
+    root = _root(squares, roots) * s.value_scale[0]
+    _put_value(spare, root, width, ring.values[layer, lane, group, slot >> 1], slot & 1)
     for r in range(shared):
         head = group * shared + r
-        _rotated(sums, scale, head * width, cos, sin, z.head)
+        at = head * width
+        _rotated(sums[at:], scale[at:], cos, sin, z.head)
         _, squares = _quantise(z.head, width, z.heads[r])
         z.head_roots[r] = _root(squares, roots) * s.sharpness[layer, head]
 
@@ -180,28 +196,38 @@ def _weighed(z, shared, values, first, stop):
 
 
 @part
-def _scores(dots, root, key_roots, start, stop, scores):
-    """Scores of the keys start .. stop; the largest's order."""
+def _scores(dots, root, key_roots, scores):
+    for j in range(scores.size):
+        scores[j] = (np.float32(dots[j]) * root) * key_roots[j]
+
+
+@part
+def _top(scores):
+    """The order of the largest score."""
     top = np.int32(-(2**31))
-    for j in range(start, stop):
-        score = (np.float32(dots[j]) * root) * key_roots[j]
-        scores[j] = score
-        top = max(top, _ordered(score))
+    for j in range(scores.size):
+        top = max(top, _ordered(scores[j]))
     return top
 
 
 @part
-def _lookup(scores, largest, start, stop, table, weights):
+def _lookup(scores, largest, table, weights):
     """2.6: weights by distance to the largest score, and their sum."""
     last = np.float32(table.size - 1)
-    for j in range(start, stop):
+    for j in range(scores.size):
         weights[j] = np.int32(min(np.rint(largest - scores[j]), last))
     total = np.int32(0)
-    for j in range(start, stop):
-        n = table[weights[j]]
+    for j in range(scores.size):
+        n = entry(table, weights[j])
         weights[j] = n
         total = np.int32(total + n)
     return total
+
+
+@part
+def _shares(weights, share, shares):
+    for j in range(shares.size):
+        shares[j] = np.int16(np.floor(np.float32(weights[j]) * share))
 
 
 @part
@@ -213,42 +239,42 @@ def _attend(s, layer, ring, z, lane, group, m, position, tables):
     slot = position % (2 * window)
     _heads(s, layer, ring, z, lane, group, m, slot, tables.roots)
     keys, key_roots = ring.keys[layer, lane, group], ring.key_roots[layer, lane, group]
-    # Slots 0 .. slot, and the other half if that comes after them; in blocks, then in pairs.
+    # Slots 0 .. slot are seen, and the other half if that comes after them. Blocks that have any
+    # are taken whole, which makes vector code without rests; what is not seen is to weigh nothing.
     near, far = slot + 1, 2 * window
     if position >= window > slot:
         far = window
     blocks = slot // OUTPUTS + 1
+    far_blocks = max(blocks, far // OUTPUTS) if far < 2 * window else keys.shape[0]
     for n in range(blocks):
         _times(z.heads, shared, keys, n, z.dots, n * OUTPUTS)
-    if far < 2 * window:
-        for n in range(max(blocks, far // OUTPUTS), keys.shape[0]):
-            _times(z.heads, shared, keys, n, z.dots, n * OUTPUTS)
+    for n in range(far_blocks, keys.shape[0]):
+        _times(z.heads, shared, keys, n, z.dots, n * OUTPUTS)
+    stop, start, end = blocks * OUTPUTS, far_blocks * OUTPUTS, keys.shape[0] * OUTPUTS
+    scores, weights = z.scores[:end], z.weights[:end]
     pairs = (near + 1) >> 1
-    far_pairs = max(pairs, far >> 1)
     for r in range(shared):
-        dots, scores, weights, shares = z.dots[r], z.scores, z.weights, z.shares[r]
-        root = z.head_roots[r]
-        top = _scores(dots, root, key_roots, 0, near, scores)
-        top = max(top, _scores(dots, root, key_roots, far, 2 * window, scores))
-        largest = _unordered(top)
-        weights[near] = 0  # of a pair with one visible slot
-        weights[max(far - 1, near)] = 0
-        total = _lookup(scores, largest, 0, near, tables.attention, weights)
-        total += _lookup(scores, largest, far, 2 * window, tables.attention, weights)
+        dots, shares, root = z.dots[r, :end], z.shares[r, :end], z.head_roots[r]
+        _scores(dots[:stop], root, key_roots[:stop], scores[:stop])
+        _scores(dots[start:], root, key_roots[start:], scores[start:])
+        scores[near : min(stop, far)] = LOWEST
+        scores[min(start, far) : far] = LOWEST
+        scores[2 * window :] = LOWEST
+        largest = _unordered(max(_top(scores[:stop]), _top(scores[start:])))
+        total = _lookup(scores[:stop], largest, tables.attention, weights[:stop])
+        total += _lookup(scores[start:], largest, tables.attention, weights[start:])
         share = ATTENTION_SUM / np.float32(np.int32(total))
-        for j in range(2 * pairs):
-            shares[j] = np.int16(np.floor(np.float32(weights[j]) * share))
-        for j in range(2 * far_pairs, 2 * window):
-            shares[j] = np.int16(np.floor(np.float32(weights[j]) * share))
+        _shares(weights[:stop], share, shares[:stop])
+        _shares(weights[start:], share, shares[start:])
         for i in range(z.total.shape[1]):
             z.total[r, i] = 0
     values = ring.values[layer, lane, group]
     _weighed(z, shared, values, 0, pairs)
-    _weighed(z, shared, values, far_pairs, window)
+    _weighed(z, shared, values, max(pairs, far >> 1), window)
     for r in range(shared):
-        at = (group * shared + r) * width
+        out, of_head = z.out[m, (group * shared + r) * width :], z.total[r]
         for i in range(width):
-            z.out[m, at + i] = np.float32(z.total[r, i])
+            out[i] = np.float32(of_head[i])
 
 
 @part

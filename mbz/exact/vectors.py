@@ -193,8 +193,8 @@ def _weigh(rows: int) -> Any:
     """Makes `weigh(p, r, j, v, first, pairs, out, e)`, which adds weighted values to sums.
 
     For i < rows and OUTPUTS columns from e on, adds to `out[r + i, e + ..]` (int32) the values of
-    `pairs` pairs of slots, from pair `first` of v (pairs, width, 2) int8 on, times the weights
-    p (int16) at `p[r + i, j]` and on.
+    `pairs` pairs of slots, from pair `first` on of v (pairs, width) int16, which holds two bytes
+    each, times the weights p (int16) at `p[r + i, j]` and on.
     """
 
     def weigh(
@@ -216,9 +216,9 @@ def _weigh(rows: int) -> Any:
                     )
                     for place in weights_at
                 ]
-                at = values.at(builder.add(first, k), 0, builder.mul(e, two))
+                at = values.at(builder.add(first, k), 0, e)
                 for c in range(4):
-                    place = builder.gep(at, [ir.Constant(_LONG, c * 2 * _SIZE)])
+                    place = builder.gep(at, [ir.Constant(_LONG, c * _SIZE)])
                     value = builder.sext(_load(builder, place, _PAIRS), _INT16)
                     for i in range(rows):
                         total = sums[4 * i + c]
@@ -228,9 +228,7 @@ def _weigh(rows: int) -> Any:
                 for c in range(4):
                     column = builder.add(e, ir.Constant(_LONG, c * _SIZE))
                     place = builder.bitcast(result.at(r, i, column), _INT32.as_pointer())
-                    total = builder.add(
-                        builder.load(place, align=4), builder.load(sums[4 * i + c])
-                    )
+                    total = builder.add(builder.load(place, align=4), builder.load(sums[4 * i + c]))
                     builder.store(total, place, align=4)
             return context.get_dummy_value()
 
@@ -238,6 +236,43 @@ def _weigh(rows: int) -> Any:
         return types.void(p, index, index, v, index, index, out, index), code
 
     return intrinsic(weigh)
+
+
+@intrinsic
+def put(_context: Any, q: Any, block: Any, column: Any) -> Any:
+    """`put(q, block, column)` makes the row q, of the left kind, a column of a block."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds = signature.args
+        source = context.make_array(kinds[0])(context, builder, arguments[0])
+        target = _Matrix(context, builder, kinds[1], arguments[1])
+        part = ir.VectorType(ir.IntType(8 if _HAS_VNNI else 16), GROUP)
+        bytes_ = ir.VectorType(ir.IntType(8), GROUP)
+        zero, one, group = (ir.Constant(_LONG, n) for n in (0, 1, GROUP))
+        at = builder.mul(arguments[2], group)
+        groups = builder.sub(target.sizes[0], ir.Constant(_LONG, HEAD))
+        with cgutils.for_range_slice(builder, zero, groups, one) as (k, _):
+            value = _load(builder, builder.gep(source.data, [builder.mul(k, group)]), part)
+            if OFFSET:  # taking it off flips the highest bit
+                value = builder.xor(value, ir.Constant(part, [OFFSET] * GROUP))
+            else:
+                value = builder.trunc(value, bytes_)
+            place = builder.bitcast(target.at(k, HEAD, at), bytes_.as_pointer())
+            builder.store(value, place, align=1)
+        return context.get_dummy_value()
+
+    return types.void(q, block, types.intp), code
+
+
+@intrinsic
+def entry(_context: Any, table: Any, index: Any) -> Any:
+    """`entry(table, index)` without a look whether it counts from the end, which vectors can do."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        return builder.load(builder.gep(array.data, [builder.sext(arguments[1], _LONG)]))
+
+    return table.dtype(table, types.int32), code
 
 
 dots_1, dots_2, dots_3, dots_4 = (_dots(rows) for rows in (1, 2, 3, 4))
