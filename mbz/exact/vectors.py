@@ -238,8 +238,7 @@ def _weigh(rows: int) -> Any:
     return intrinsic(weigh)
 
 
-@intrinsic
-def put(_context: Any, q: Any, block: Any, column: Any) -> Any:
+def _put(_context: Any, q: Any, block: Any, column: Any) -> Any:
     """`put(q, block, column)` makes the row q, of the left kind, a column of a block."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -264,8 +263,7 @@ def put(_context: Any, q: Any, block: Any, column: Any) -> Any:
     return types.void(q, block, types.intp), code
 
 
-@intrinsic
-def entry(_context: Any, table: Any, index: Any) -> Any:
+def _entry(_context: Any, table: Any, index: Any) -> Any:
     """`entry(table, index)` without a look whether it counts from the end, which vectors can do."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -275,6 +273,8 @@ def entry(_context: Any, table: Any, index: Any) -> Any:
     return table.dtype(table, types.int32), code
 
 
+put: Any = intrinsic(_put)
+entry: Any = intrinsic(_entry)
 dots_1, dots_2, dots_3, dots_4 = (_dots(rows) for rows in (1, 2, 3, 4))
 weigh_1, weigh_2, weigh_3, weigh_4 = (_weigh(rows) for rows in (1, 2, 3, 4))
 
