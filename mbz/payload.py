@@ -6,6 +6,7 @@ What decoding returns is not yet known to be right: the caller compares the cont
 import lzma
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from mbz.coder import Decoder, Encoder
 from mbz.container import Coding
 from mbz.errors import Corrupt, LimitExceeded
-from mbz.exact import Predictor
+from mbz.exact import Predictor, Stepping, Steps
 
 if TYPE_CHECKING:
     from mbz.mixing import Mixer
@@ -178,22 +179,28 @@ def decode(
     """Undoes `encode`; raises a DataError or gives wrong bytes if anything is damaged."""
     lanes = coding.lanes
     symbols_TL = np.zeros((-(-raw_length // lanes), lanes), np.uint8)
-    following = _decoder(payload, raw_length, coding)
-    steps = 1 if predictor is not None else max(1, _SCORE_BYTES // lanes)
+    steps = max(1, _SCORE_BYTES // lanes)
     if predictor is not None:
         _reset(predictor, lanes)
+        steps = 1
     reported = 0
-    for start in range(0, len(symbols_TL), steps):
-        counts_LV = None
-        if predictor is not None:
-            if start:
-                predictor.push(symbols_TL[start - 1])
-            counts_LV = predictor.counts()
-        symbols_TL[start : start + steps] = following(steps, counts_LV)
-        done = min((start + steps) * lanes, raw_length)
-        if done - reported >= _REPORT_BYTES:
-            reported = done
-            report(reported)
+    with ExitStack() as threads:
+        network = None
+        if coding.experts and isinstance(predictor, Stepping):
+            network = threads.enter_context(predictor.stepping())
+            steps = max(1, _REPORT_BYTES // lanes)
+        following = _decoder(payload, raw_length, coding, network)
+        for start in range(0, len(symbols_TL), steps):
+            counts_LV = None
+            if predictor is not None and network is None:
+                if start:
+                    predictor.push(symbols_TL[start - 1])
+                counts_LV = predictor.counts()
+            symbols_TL[start : start + steps] = following(steps, counts_LV)
+            done = min((start + steps) * lanes, raw_length)
+            if done - reported >= _REPORT_BYTES:
+                reported = done
+                report(reported)
     return _join_lanes(symbols_TL.T, raw_length).tobytes()
 
 
@@ -208,9 +215,12 @@ def _reset(predictor: Predictor, lanes: int) -> None:
 
 
 def _decoder(
-    payload: bytes, raw_length: int, coding: Coding
+    payload: bytes, raw_length: int, coding: Coding, network: Steps | None
 ) -> Callable[[int, NDArray[np.float32] | None], NDArray[np.uint8]]:
-    """A function that gives the bytes of the next steps, (S, L), from the counts of one, (L, V)."""
+    """A function that gives the bytes of the next steps, (S, L).
+
+    With a predictor it steps the network itself, or takes the counts of one step, (L, V).
+    """
     if not coding.experts:
         decoder = Decoder(payload)
         left = raw_length
@@ -232,7 +242,7 @@ def _decoder(
 
     def mixed(steps: int, counts_LV: NDArray[np.float32] | None) -> NDArray[np.uint8]:
         counts_1LV = None if counts_LV is None else _integers(counts_LV[None])
-        return mixer.decode(bit_decoder, steps, counts_1LV)
+        return mixer.decode(bit_decoder, steps, counts_1LV, network)
 
     return mixed
 

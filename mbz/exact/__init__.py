@@ -8,7 +8,8 @@ import ctypes
 import logging
 import sys
 from collections.abc import Iterator
-from typing import Protocol
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,17 @@ from mbz.errors import ModelError
 from mbz.exact.fixed import COUNT_SUM
 from mbz.weights import Weights
 
-__all__ = ["COUNT_SUM", "Predictor", "open_predictor"]
+__all__ = ["COUNT_SUM", "Predictor", "Stepping", "Steps", "open_predictor"]
 
 log = logging.getLogger(__name__)
+
+
+class Steps(NamedTuple):
+    """Steps of all lanes that compiled code can call for, see `mbz.pointers.call`."""
+
+    call: NDArray[np.int64]  # (2,): a function and its argument; gives the counts of the next byte
+    symbols: NDArray[np.uint8]  # (B,): takes the byte of each lane before the next call
+    counts: NDArray[np.uint32]  # (B, 256)
 
 
 class Predictor(Protocol):
@@ -48,6 +57,14 @@ class Predictor(Protocol):
 
         Equal bit for bit to S rounds of `counts` and `push`, for any split into calls.
         """
+
+
+@runtime_checkable
+class Stepping(Predictor, Protocol):
+    """A predictor that compiled code can step, without Python in between."""
+
+    def stepping(self) -> AbstractContextManager[Steps]:
+        """Starts to step after `reset`; nothing else may be called until the end."""
 
 
 def open_predictor(weights: Weights, device: str = "auto", threads: int | None = None) -> Predictor:

@@ -10,7 +10,8 @@ from mbz.compiled import OPTIONS, compiler
 if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise ImportError("numba is turned off, and the kernels need it")
 
-function = compiler(Path(__file__).parent / f"{name}.py" for name in ("vectors", "kernels"))
+_NAMES = ("vectors", "kernels", "memory", "crew", "../pointers")
+function = compiler(Path(__file__).parent / f"{name}.py" for name in _NAMES)
 """Decorator of a function."""
 
 part: Any = numba.njit(forceinline=True, **OPTIONS)

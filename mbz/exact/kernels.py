@@ -15,6 +15,7 @@ import numpy as np
 
 from mbz.exact import fixed
 from mbz.exact.compiled import function, part
+from mbz.exact.memory import Job, kind_of
 from mbz.exact.vectors import (
     GROUP,
     HEAD,
@@ -34,6 +35,7 @@ from mbz.exact.vectors import (
     weigh_3,
     weigh_4,
 )
+from mbz.pointers import keep, kept
 
 ROOT_SHIFT = 23 - fixed.ROOT_BITS
 ROOT_BASE = 127 << fixed.ROOT_BITS
@@ -47,6 +49,9 @@ ZERO = np.float32(0)
 LOWEST = np.float32(-(2.0**127))
 SWAPPED = int(sys.byteorder == "big")  # where the bytes of a pair lie
 PATCH, ENCODER, EMBED, DENSE = range(4)
+
+JOB = kind_of(Job)
+_job = kept(JOB)
 
 
 @part
@@ -436,9 +441,9 @@ def _counts(sums, scale, root, z, table, counts):
     total = np.int32(0)
     for v in range(256):
         n = np.int32(np.floor(np.float64(z.weights[v]) * share))
-        counts[v] = np.float32(n)
+        counts[v] = np.uint32(n)
         total = np.int32(total + n)
-    counts[likeliest] += np.float32(COUNT_SUM - total)
+    counts[likeliest] += np.uint32(COUNT_SUM - total)
 
 
 @part
@@ -479,22 +484,44 @@ def _extend(n, p, z, count, counts, at, tables):
     p.clock[0] = t + count
 
 
-@function
-def score(n, p, z, symbols, counts, tables):
-    """Counts (B, S or 1, 256) before each of the symbols (B, S), as many at a time as fit.
+@part
+def _append(p, reach, symbols, at):
+    """A byte of each lane after its history."""
+    for lane in range(p.history.shape[0]):
+        before = p.history[lane]
+        for i in range(reach - 1):
+            before[i] = before[i + 1]
+        before[reach - 1] = symbols[lane, at]
 
-    With S = 0, counts of the next byte, which `history` takes afterwards.
+
+@function
+def hold(memory, job):
+    """Writes a job to where `score` is to find it."""
+    keep(memory, job)
+
+
+@function
+def score(address):
+    """Counts before each of the symbols of a job, as many at a time as fit.
+
+    Without symbols, counts of the next byte, which `history` takes afterwards. For steps, appends
+    the symbols, but at the start, and then gives the counts of the next byte.
     """
+    job = _job(address)
+    n, p, z, tables = job.network, job.part, job.scratch, job.tables
+    symbols, counts, steps = job.symbols, job.counts, job.steps[0]
     lanes, most = p.history.shape[0], p.most[0]
     reach = p.history.shape[1] - most + 1
-    total = max(symbols.shape[1], 1)
-    for start in range(0, total, most):
-        count = min(most, total - start)
+    if steps and p.clock[0]:
+        _append(p, reach, symbols, 0)
+    known = 0 if steps else symbols.shape[1]
+    for start in range(0, max(known, 1), most):
+        count = min(most, max(known, 1) - start)
         for lane in range(lanes):
             for i in range(count - 1):
                 p.history[lane, reach + i] = symbols[lane, start + i]
         _extend(n, p, z, count, counts, start, tables)
-        if symbols.shape[1]:
+        if known:
             for lane in range(lanes):
                 before = p.history[lane]
                 for i in range(reach - 1):

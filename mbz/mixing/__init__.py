@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbz.compiled import announce
+from mbz.exact import Steps
 from mbz.mixing import kernel
 from mbz.mixing.bits import BitDecoder, BitEncoder
 from mbz.mixing.experts import SETS
@@ -18,6 +19,7 @@ __all__ = ["SETS", "BitDecoder", "BitEncoder", "Mixer"]
 
 _NO_COUNTS = np.zeros((0, 0, 0), np.uint32)
 _NOTHING, _NO_CODER = np.frombuffer(b"", np.uint8), np.zeros(0, np.int64)
+_NO_CALL, _NO_SYMBOLS = np.zeros(0, np.int64), np.zeros(0, np.uint8)
 
 
 class Mixer:
@@ -99,27 +101,35 @@ class Mixer:
         kernel.code(
             self.memory, self._t, self._active(steps),
             np.ascontiguousarray(bits_T8L, np.int64), self._counts(counts_TLV), chances,
-            _NOTHING, _NO_CODER,
+            _NOTHING, _NO_CODER, _NO_CALL, _NO_SYMBOLS,
         )  # fmt: skip
         self._t += steps
         return chances
 
     def decode(
-        self, decoder: BitDecoder, steps: int, counts_TLV: NDArray[np.uint32] | None = None
+        self,
+        decoder: BitDecoder,
+        steps: int,
+        counts_TLV: NDArray[np.uint32] | None = None,
+        network: Steps | None = None,
     ) -> NDArray[np.uint8]:
         """The bytes (T, L) of the next `steps` steps, as encoded with the chances of `score`.
 
         Args:
             decoder: holds the code and how far it was read.
-            steps: how many, fewer at the end of the block; with a network 1, as its counts depend
-                on the bytes before.
-            counts_TLV: with a network, its counts.
+            steps: how many, fewer at the end of the block; with counts 1, as they depend on the
+                bytes before.
+            counts_TLV: a network's counts.
+            network: a network that is stepped from here.
         """
         lanes_T = self._active(steps)
         bits_T8L = np.zeros((lanes_T.size, 8, self._lanes), np.int64)
+        calls, symbols = _NO_CALL, _NO_SYMBOLS
+        if network is not None:
+            calls, symbols, counts_TLV = network.call, network.symbols, network.counts[None]
         kernel.code(
             self.memory, self._t, lanes_T, bits_T8L, self._counts(counts_TLV),
-            np.zeros(bits_T8L.shape, np.int32), decoder.source, decoder.coder,
+            np.zeros(bits_T8L.shape, np.int32), decoder.source, decoder.coder, calls, symbols,
         )  # fmt: skip
         self._t += steps
         return np.packbits(bits_T8L.astype(np.uint8), axis=1)[:, 0]

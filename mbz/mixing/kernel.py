@@ -40,6 +40,7 @@ from mbz.mixing.samples import (
     number_classes,
     number_inputs,
 )
+from mbz.pointers import call
 
 NUM_SETS = len(SELECTORS)
 FINAL_OFFSETS = tuple(sum(FINAL_SELECTORS[:n]) for n in range(len(FINAL_SELECTORS)))
@@ -216,17 +217,21 @@ def advance(m, t, bit, lanes, bits, p):
 
 
 @function
-def code(m, first, lanes_T, bits_T8L, counts, p_T8L, source, coder):
+def code(m, first, lanes_T, bits_T8L, counts, p_T8L, source, coder, network, symbols):
     """All of the above for T bytes a lane, from step `first` on.
 
     lanes_T: lanes that have a byte, for each step. bits_T8L: the bits, or, if `coder` is not empty,
     filled with those decoded from `source`. counts: (T, L, 256) uint32, or any three dimensions
-    where there is no network. p_T8L: filled where a lane has a byte.
+    where there is no network. p_T8L: filled where a lane has a byte. network: (2,), a function and
+    its argument that fills counts (1, L, 256) before each step, from the bytes of the last in
+    `symbols` (L,); or empty.
     """
     for step in range(lanes_T.size):
         lanes = lanes_T[step]
+        if network.size:
+            call(network[0], network[1])
         if m.options[NETWORK]:
-            load_counts(m, lanes, counts[step])
+            load_counts(m, lanes, counts[0 if network.size else step])
         begin(m, first + step, lanes)
         for bit in range(8):
             p, bits = p_T8L[step, bit], bits_T8L[step, bit]
@@ -235,3 +240,6 @@ def code(m, first, lanes_T, bits_T8L, counts, p_T8L, source, coder):
                 for lane in range(lanes):
                     bits[lane] = decode_bit(source, coder, np.int64(p[lane]))
             update(m, first + step, bit, lanes, bits)
+        if network.size:
+            for lane in range(lanes):
+                symbols[lane] = m.partial[lane] & 255

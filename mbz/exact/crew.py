@@ -1,0 +1,95 @@
+"""Steps of the exact network over threads, without Python between them.
+
+The mixing coder calls `step` for the counts of the next byte. Whoever comes first takes the next
+part of the lanes, so that a thread which others keep from running delays nobody. Between steps the
+threads look again and again whether there is work, and let others run meanwhile.
+"""
+
+import ctypes
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Thread
+
+import numpy as np
+
+from mbz.exact import kernels
+from mbz.exact.compiled import function
+from mbz.pointers import add, address_of, call, pause, peek, poke
+
+# Bytes from the start of what threads share; words of their own lines of cache where they change.
+TICKET, DONE, STOP, PARTS, REST, SCORE, JOBS = 0, 64, 128, 192, 200, 208, 216
+PAUSES = 64  # between two looks whether others want to run: some microseconds
+
+
+@function
+def step(crew: int) -> None:
+    """The counts of the next byte of all lanes, by all threads."""
+    poke(crew + DONE, 0)
+    poke(crew + TICKET, 0)
+    _take(crew)
+    parts = peek(crew + PARTS)
+    while peek(crew + DONE) < parts:
+        _rest(crew)
+
+
+@function
+def serve(crew: int) -> None:
+    """Takes parts of steps until the end."""
+    parts = peek(crew + PARTS)
+    while peek(crew + STOP) == 0:
+        if peek(crew + TICKET) < parts:
+            _take(crew)
+        else:
+            _rest(crew)
+
+
+@function
+def _take(crew: int) -> None:
+    parts = peek(crew + PARTS)
+    part = add(crew + TICKET, 1)
+    while part < parts:
+        call(peek(crew + SCORE), peek(crew + JOBS + 8 * part))
+        add(crew + DONE, 1)
+        part = add(crew + TICKET, 1)
+
+
+@function
+def _rest(crew: int) -> None:
+    for _ in range(PAUSES):
+        pause(crew)
+    rest = peek(crew + REST)
+    if rest:
+        call(rest, 0)
+
+
+@contextmanager
+def at_work(jobs: Sequence[int], threads: int) -> Iterator[tuple[int, int]]:
+    """Has up to `threads` threads, this one too, ready for jobs of `kernels.score`.
+
+    Yields:
+        What to call for a step, and with which argument.
+    """
+    shared = np.zeros(JOBS // 8 + len(jobs), np.int64)
+    shared[TICKET // 8] = len(jobs)
+    shared[PARTS // 8 : JOBS // 8] = len(jobs), _yielding(), address_of(kernels.score)
+    shared[JOBS // 8 :] = jobs
+    crew = shared.ctypes.data
+    others = [Thread(target=serve, args=(crew,)) for _ in range(min(threads, len(jobs)) - 1)]
+    for thread in others:
+        thread.start()
+    try:
+        yield address_of(step), crew
+    finally:
+        shared[STOP // 8] = 1
+        for thread in others:
+            thread.join()
+
+
+def _yielding() -> int:
+    """Where the system's function is that lets other threads run; 0 if it is not known."""
+    if sys.platform == "win32":
+        found = ctypes.WinDLL("kernel32").SwitchToThread
+    else:
+        found = getattr(ctypes.CDLL(None), "sched_yield", None)
+    return ctypes.cast(found, ctypes.c_void_p).value or 0 if found is not None else 0

@@ -1,0 +1,114 @@
+"""Addresses in numba's functions: arguments that lie in memory, calls, and words that threads share.
+
+A function that finds its arguments at an address can be called from another that knows nothing of
+them, and from Python without unpacking a hundred arrays each time.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+_LONG, _NONE = ir.IntType(64), ir.VoidType()
+
+
+def room_for(kind: types.Type) -> NDArray[np.uint8]:
+    """Memory for a value of this type."""
+    context = cpu_target.target_context
+    return np.zeros(context.get_abi_sizeof(context.get_value_type(kind)), np.uint8)
+
+
+def address_of(function: Any) -> int:  # noqa: ANN401 - a compiled function
+    """Where the code of a function of one integer is, which `call` can call; compiles it."""
+    result = function.get_compile_result(types.none(types.intp))
+    address: int = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
+    return address
+
+
+def _leaves(kind: Any, path: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
+    """Paths to all numbers and pointers in an LLVM type."""
+    if isinstance(kind, ir.LiteralStructType):
+        return [leaf for i, one in enumerate(kind) for leaf in _leaves(one, (*path, i))]
+    if isinstance(kind, ir.ArrayType):
+        return [leaf for i in range(kind.count) for leaf in _leaves(kind.element, (*path, i))]
+    return [path]
+
+
+def _at(builder: Any, pointer: Any, path: tuple[int, ...]) -> Any:
+    return builder.gep(pointer, [ir.Constant(ir.IntType(32), i) for i in (0, *path)], inbounds=True)
+
+
+def _keep(_context: Any, memory: Any, value: Any) -> Any:
+    """`keep(memory, value)` writes a tuple of arrays as it is into memory made by `room_for`."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        kind = arguments[1].type
+        pointer = builder.bitcast(array.data, kind.as_pointer())
+        for path in _leaves(kind):
+            builder.store(builder.extract_value(arguments[1], path), _at(builder, pointer, path))
+        return context.get_dummy_value()
+
+    return types.void(memory, value), code
+
+
+def kept(kind: types.Type) -> Any:  # noqa: ANN401 - an intrinsic
+    """Makes a function that reads from an address what `keep` wrote."""
+
+    def read(_context: Any, address: Any) -> Any:
+        def code(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            form = context.get_value_type(kind)
+            pointer = builder.inttoptr(arguments[0], form.as_pointer())
+            value = ir.Constant(form, ir.Undefined)
+            for path in _leaves(form):
+                leaf = builder.load(_at(builder, pointer, path))
+                value = builder.insert_value(value, leaf, path)
+            return value
+
+        return kind(address), code
+
+    return intrinsic(read)
+
+
+def _word(result: Any, count: int, build: Callable[..., Any]) -> Any:
+    """Makes a function of `count` integers, of which the first is the address of a word."""
+
+    def body(signature: Any) -> Any:
+        def code(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            pointer = builder.inttoptr(arguments[0], _LONG.as_pointer())
+            made = build(builder, pointer, *arguments[1:])
+            return context.get_dummy_value() if result is types.void else made
+
+        return signature, code
+
+    if count == 1:
+        return intrinsic(lambda _context, a: body(result(types.intp)))
+    return intrinsic(lambda _context, a, b: body(result(types.intp, types.intp)))
+
+
+def _called(builder: Any, pointer: Any, argument: Any) -> None:
+    kind = ir.FunctionType(_NONE, [_LONG])
+    builder.call(builder.bitcast(pointer, kind.as_pointer()), [argument])
+
+
+def _paused(builder: Any, _pointer: Any) -> None:
+    """Tells the processor that a loop only waits."""
+    if "x86_64" in builder.module.triple:
+        kind, name = ir.FunctionType(_NONE, []), "llvm.x86.sse2.pause"
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])  # type: ignore[no-untyped-call]
+
+
+keep: Any = intrinsic(_keep)
+call: Any = _word(types.void, 2, _called)
+"""`call(function, argument)`: runs the code at an address."""
+peek: Any = _word(types.intp, 1, lambda b, p: b.load_atomic(p, "acquire", 8))
+poke: Any = _word(types.void, 2, lambda b, p, value: b.store_atomic(value, p, "seq_cst", 8))
+add: Any = _word(types.intp, 2, lambda b, p, value: b.atomic_rmw("add", p, value, "seq_cst"))
+"""`add(address, number)`: adds to a word that threads share, and returns what it was."""
+pause: Any = _word(types.void, 1, _paused)
