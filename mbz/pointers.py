@@ -1,4 +1,4 @@
-"""Addresses in numba's functions: arguments that lie in memory, calls, and words that threads share.
+"""Addresses in numba's functions: arguments that lie in memory, calls, words that threads share.
 
 A function that finds its arguments at an address can be called from another that knows nothing of
 them, and from Python without unpacking a hundred arrays each time.
@@ -24,7 +24,7 @@ def room_for(kind: types.Type) -> NDArray[np.uint8]:
     return np.zeros(context.get_abi_sizeof(context.get_value_type(kind)), np.uint8)
 
 
-def address_of(function: Any) -> int:  # noqa: ANN401 - a compiled function
+def address_of(function: Any) -> int:
     """Where the code of a function of one integer is, which `call` can call; compiles it."""
     result = function.get_compile_result(types.none(types.intp))
     address: int = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
@@ -58,7 +58,7 @@ def _keep(_context: Any, memory: Any, value: Any) -> Any:
     return types.void(memory, value), code
 
 
-def kept(kind: types.Type) -> Any:  # noqa: ANN401 - an intrinsic
+def kept(kind: types.Type) -> Any:
     """Makes a function that reads from an address what `keep` wrote."""
 
     def read(_context: Any, address: Any) -> Any:

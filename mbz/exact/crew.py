@@ -19,7 +19,10 @@ from mbz.pointers import add, address_of, call, pause, peek, poke
 
 # Bytes from the start of what threads share; words of their own lines of cache where they change.
 TICKET, DONE, STOP, PARTS, REST, SCORE, JOBS = 0, 64, 128, 192, 200, 208, 216
-PAUSES = 64  # between two looks whether others want to run: some microseconds
+PAUSES = 16  # between two looks: about a microsecond
+# Looks before others may run, which can take milliseconds: soon where there may be nothing to do
+# for long, late where another thread is at work already.
+SHORT, LONG = 100, 10_000
 
 
 @function
@@ -29,19 +32,22 @@ def step(crew: int) -> None:
     poke(crew + TICKET, 0)
     _take(crew)
     parts = peek(crew + PARTS)
+    waited = 0
     while peek(crew + DONE) < parts:
-        _rest(crew)
+        waited = _rest(crew, waited, LONG)
 
 
 @function
 def serve(crew: int) -> None:
     """Takes parts of steps until the end."""
     parts = peek(crew + PARTS)
+    waited = 0
     while peek(crew + STOP) == 0:
         if peek(crew + TICKET) < parts:
             _take(crew)
+            waited = 0
         else:
-            _rest(crew)
+            waited = _rest(crew, waited, SHORT)
 
 
 @function
@@ -55,12 +61,14 @@ def _take(crew: int) -> None:
 
 
 @function
-def _rest(crew: int) -> None:
+def _rest(crew: int, waited: int, patience: int) -> int:
+    """Waits a little; lets others run if it has come to this often enough."""
     for _ in range(PAUSES):
         pause(crew)
     rest = peek(crew + REST)
-    if rest:
+    if rest and waited >= patience:
         call(rest, 0)
+    return waited + 1
 
 
 @contextmanager

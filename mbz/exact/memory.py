@@ -151,7 +151,7 @@ class Job(NamedTuple):
     counts: Counts3  # (B, S, 256), or (B, 1, 256)
 
 
-def kind_of(hint: Any) -> types.Type:
+def kind_of(hint: Any) -> types.Type:  # noqa: ANN401 - a type with hints
     """What numba makes of a tuple of arrays, by its hints."""
     if get_origin(hint) is Annotated:
         _, dtype, axes = get_args(hint)
