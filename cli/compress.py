@@ -43,6 +43,7 @@ def compress(
         from mbz.errors import MbzError
 
         from .predictors import Models
+        from .several import each
         from .verified import verify as verified
 
         naming = Naming(
@@ -65,7 +66,8 @@ def compress(
         folder = zoo.find(wanted) if wanted is not None else None
         models = Models(folder=folder, device=device, threads=threads)
         checking = bool(verify or remove)
-        for name in naming.inputs(names, ui):
+
+        def pack(ui: Ui, name: str, models: Models) -> None:
             with (
                 ui.reporting(name),
                 files.opened(name, binary=False) as source,
@@ -95,4 +97,7 @@ def compress(
                         with ui.bar(f"{name}: verifying", size) as progress:
                             verified(result, source, start, models=models, progress=progress)
                 ui.done(name, stats.raw_length, stats.archive_length, packing=True, output=target)
+
+        inputs = naming.inputs(names, ui)
+        each(ui, inputs, models, pack, apart=naming.apart(inputs))
     ui.exit()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from . import amounts, files, options
 from .naming import Naming
 from .ui import Ui
+
+if TYPE_CHECKING:
+    from .predictors import Models
 
 
 def decompress(
@@ -39,6 +44,7 @@ def decompress(
         from mbz.errors import MbzError
 
         from .restore import Plan, complain, models_for, restore
+        from .several import each
 
         naming = Naming(
             restoring=True,
@@ -55,7 +61,8 @@ def decompress(
         if remove and (span is not None or salvage):
             raise MbzError("--rm would remove what --range or --salvage may leave out")
         plan = Plan(span=span, salvage=salvage, max_output=max_output)
-        for name in naming.inputs(names, ui):
+
+        def unpack(ui: Ui, name: str, models: Models) -> None:
             with (
                 ui.reporting(name),
                 files.opened(name) as source,
@@ -68,4 +75,7 @@ def decompress(
                     stats = restore(ui, name, source, result, models, plan)
                 ui.done(name, stats.raw_length, stats.archive_length, packing=False, output=target)
                 complain(ui, name, stats)
+
+        inputs = naming.inputs(names, ui)
+        each(ui, inputs, models, unpack, apart=naming.apart(inputs))
     ui.exit()

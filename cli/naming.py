@@ -79,6 +79,14 @@ class Naming:
                 self._below[name] = Path(Path(name).name)
         return files
 
+    def apart(self, inputs: list[str]) -> bool:
+        """Whether each input has an output of its own, so that their order does not matter."""
+        try:
+            targets = {self._target(name) for name in inputs}
+        except Refused:
+            return False
+        return len(targets) == len(inputs) and STREAM not in (*targets, *inputs)
+
     def target(self, name: str) -> str:
         """Returns the name of the output for one input; `-` is standard output.
 

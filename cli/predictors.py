@@ -5,11 +5,13 @@ All heavy imports of the commands are here and in the commands' bodies.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mbz import zoo
 from mbz.errors import MbzError, ModelMismatch
+from mbz.exact import Shareable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +37,21 @@ class Models:
     device: DeviceName
     threads: int | None
     _opened: dict[Path, tuple[Predictor, ModelId]] = field(default_factory=dict)
+    _shared: Models | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def cores(self) -> int:
+        """Returns how many files to work on at once: one where a device has work for all."""
+        from mbz.exact import has_driver
+        from mbz.exact.cores import usable_cores
+
+        if self.device == "cuda" or (self.device == "auto" and has_driver()):
+            return 1
+        return self.threads or usable_cores()
+
+    def apart(self) -> Models:
+        """Returns the same models for one thread beside others, with predictors of its own."""
+        return Models(folder=self.folder, device=self.device, threads=1, _shared=self)
 
     def load(self, folder: Path) -> Model:
         """Opens the model of a folder, which passes its self-test."""
@@ -47,6 +64,11 @@ class Models:
 
     def open(self, folder: Path) -> tuple[Predictor, ModelId]:
         """Returns the predictor of a model folder and what an archive calls the model."""
+        if folder not in self._opened and self._shared is not None:
+            with self._shared._lock:  # noqa: SLF001
+                predictor, model_id = self._shared.open(folder)
+            if isinstance(predictor, Shareable):
+                self._opened[folder] = predictor.alone(), model_id
         if folder not in self._opened:
             model = self.load(folder)
             self._opened[folder] = model.predictor, model.id

@@ -38,9 +38,40 @@ class Ui:
         self._verbose = verbose and not quiet
         self._progress = not quiet and sys.stderr.isatty()
         self._debug = debug
-        self._code = 0
+        self.code = 0
         self._seconds = 0.0
-        self._files: list[dict[str, object]] | None = [] if as_json else None
+        self.files: list[dict[str, object]] | None = [] if as_json else None
+        self.report: Callable[[int], None] | None = None
+        self.said: list[str] | None = None
+
+    def child(self, report: Callable[[int], None]) -> "Ui":
+        """One for work in another thread; `join` tells what it was told, in good order.
+
+        Args:
+            report: Is called with the number of bytes done instead of a bar.
+        """
+        child = Ui(
+            quiet=self._quiet,
+            verbose=self._verbose,
+            debug=self._debug,
+            as_json=self.files is not None,
+        )
+        child.report, child.said = report, []
+        return child
+
+    def join(self, child: "Ui") -> None:
+        """Takes over what a child was told, once its work is done."""
+        for text in child.said or ():
+            typer.echo(text, err=True)
+        self.code = max(self.code, child.code)
+        if self.files is not None:
+            self.files += child.files or []
+
+    def _say(self, text: str) -> None:
+        if self.said is None:
+            typer.echo(text, err=True)
+        else:
+            self.said.append(text)
 
     @contextmanager
     def reporting(self, name: str | None = None) -> Iterator[None]:
@@ -50,26 +81,26 @@ class Ui:
         except (typer.Exit, BrokenPipeError):  # not an error of ours; nobody reads on
             raise
         except Exception as error:  # noqa: BLE001 - the last resort between users and tracebacks
-            self._code = max(self._code, 2 if isinstance(error, DataError) else 1)
+            self.code = max(self.code, 2 if isinstance(error, DataError) else 1)
             if name is None and isinstance(error, OSError) and isinstance(error.filename, str):
                 name = error.filename
             place = "" if name is None else f"{printable(name)}: "
-            typer.echo(f"mbz: {place}{_sentence(error)}", err=True)
-            if self._files is not None:
-                self._files.append({"file": name, "error": _sentence(error)})
+            self._say(f"mbz: {place}{_sentence(error)}")
+            if self.files is not None:
+                self.files.append({"file": name, "error": _sentence(error)})
             if self._debug:
-                traceback.print_exception(error)
+                self._say("".join(traceback.format_exception(error)).rstrip())
 
     def note(self, text: str) -> None:
         """Says something, if `-v` asks for it."""
         if self._verbose:
-            typer.echo(text, err=True)
+            self._say(text)
 
     def done(self, name: str, raw: int, packed: int, *, packing: bool, output: str = "") -> None:
         """Says how one file went, if `-v` or `--json` asks; the time is that of `progress`."""
-        if self._files is not None:
+        if self.files is not None:
             about = {"content": raw, "bytes": packed, "seconds": round(self._seconds, 3)}
-            self._files.append({"file": name, "output": output, **about})
+            self.files.append({"file": name, "output": output, **about})
         if self._verbose:
             sizes = f"{raw} -> {packed}" if packing else f"{packed} -> {raw}"
             rates = f"{raw / packed:.3f}x, {8 * packed / raw:.3f} bpb, " if raw else ""
@@ -92,6 +123,8 @@ class Ui:
         self, name: str, total: int | None
     ) -> AbstractContextManager[Callable[[int], None] | None]:
         """Shows a bar on a terminal; yields as `progress` does."""
+        if self.report is not None:
+            return nullcontext(self.report)
         return _bar(name, total) if self._progress else nullcontext()
 
     @contextmanager
@@ -113,14 +146,14 @@ class Ui:
     def warn(self, text: str) -> None:
         """Prints what is no error and no result."""
         if not self._quiet:
-            typer.echo(f"mbz: {text}", err=True)
+            self._say(f"mbz: {text}")
 
     def exit(self) -> None:
         """Ends the command with the worst exit code so far, after what `--json` prints."""
-        if self._files is not None:
-            typer.echo(json.dumps(self._files, indent=2))
-        if self._code:
-            raise typer.Exit(self._code)
+        if self.files is not None:
+            typer.echo(json.dumps(self.files, indent=2))
+        if self.code:
+            raise typer.Exit(self.code)
 
 
 @contextmanager

@@ -18,7 +18,15 @@ from mbz.errors import ModelError
 from mbz.exact.fixed import COUNT_SUM
 from mbz.weights import Weights
 
-__all__ = ["COUNT_SUM", "Predictor", "Stepping", "Steps", "open_predictor"]
+__all__ = [
+    "COUNT_SUM",
+    "Predictor",
+    "Shareable",
+    "Stepping",
+    "Steps",
+    "has_driver",
+    "open_predictor",
+]
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +75,14 @@ class Stepping(Predictor, Protocol):
         """Starts to step after `reset`; nothing else may be called until the end."""
 
 
+@runtime_checkable
+class Shareable(Predictor, Protocol):
+    """A predictor whose weights others can use at the same time."""
+
+    def alone(self) -> "Predictor":
+        """Another predictor of the same weights, for one thread."""
+
+
 def open_predictor(weights: Weights, device: str = "auto", threads: int | None = None) -> Predictor:
     """The fastest predictor of `weights` that passes the model's self-test.
 
@@ -97,7 +113,7 @@ def _candidates(weights: Weights, device: str, threads: int | None) -> Iterator[
     """Predictors from the fastest to the reference, which needs numpy alone."""
     from mbz.exact.reference import ReferencePredictor  # noqa: PLC0415
 
-    if device == "cuda" or (device == "auto" and _has_driver()):
+    if device == "cuda" or (device == "auto" and has_driver()):
         predictor = _open_in_torch(weights, device)
         if predictor is not None:
             yield predictor
@@ -126,7 +142,7 @@ def _open_in_torch(weights: Weights, device: str) -> Predictor | None:
     return open_on(weights.config, weights.tensors, device)
 
 
-def _has_driver() -> bool:
+def has_driver() -> bool:
     """Whether there may be a CUDA device, found out without torch, whose import takes seconds."""
     try:
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")

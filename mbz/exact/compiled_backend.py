@@ -4,8 +4,8 @@ Lanes are dealt to parts that share nothing but the weights, so that threads nee
 other within a step: a step of a part, or many positions at once, is one call of `kernels.score`.
 """
 
+import copy
 import itertools
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mbz.compiled import announce
 from mbz.config import ModelConfig
 from mbz.exact import Steps, crew, fixed, kernels
+from mbz.exact.cores import usable_cores
 from mbz.exact.memory import F32, I32, I64, Job, Tables, held, network_of, part_of, scratch_of
 from mbz.pointers import room_for
 from mbz.weights import Tensors
@@ -41,6 +42,12 @@ class CompiledPredictor:
             fixed.output_table().astype(I32),
         )
         self.pool = ThreadPoolExecutor(max(self.threads - 1, 1))
+
+    def alone(self) -> "CompiledPredictor":
+        """Another predictor of the same weights, for one thread."""
+        other = copy.copy(self)
+        other.threads = 1
+        return other
 
     def reset(self, lanes: int) -> None:
         """Starts `lanes` empty streams."""
@@ -106,13 +113,3 @@ class CompiledPredictor:
         for memory, job in zip(self.jobs, self.told, strict=True):
             kernels.hold(memory, job)
         return [memory.ctypes.data for memory in self.jobs]
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on, where the system and OMP_NUM_THREADS say so."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return min(cores, int(asked)) if asked.isdecimal() and int(asked) else cores
