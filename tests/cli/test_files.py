@@ -154,6 +154,29 @@ def test_other_files_go_on_after_a_failure(mbz, sample, archive, content):
     assert listing(sample.parent) == ["broken.mbz", "sample.txt", "sample.txt.mbz"]
 
 
+def test_several_files_at_once_are_told_of_in_their_order(mbz, tmp_path, content):
+    names = [tmp_path / f"{n}" for n in range(12)]
+    for n, name in enumerate(names):
+        if n not in {3, 7}:  # these do not exist
+            name.write_bytes(content[: 400 - 30 * n])
+    alone = [mbz("compress", "-q", "-c", "-T", "1", name).stdout_bytes for name in names]
+    result = mbz("compress", "-v", "-T", "3", *names)
+    assert result.exit_code == 1
+    told = [line.split(": ") for line in result.stderr.splitlines()]
+    order = [line[1] if line[0] == "mbz" else line[0] for line in told]
+    assert order == [str(name) for name in names]
+    for name, archive in zip(names, alone, strict=True):
+        if name.exists():
+            assert Path(f"{name}.mbz").read_bytes() == archive
+            name.unlink()
+    archives = [f"{name}.mbz" for name in names if Path(f"{name}.mbz").exists()]
+    Path(archives[4]).write_bytes(b"no archive")
+    result = mbz("decompress", "-T", "3", *archives)
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert [name.exists() for name in names] == [n not in {3, 5, 7} for n in range(12)]
+
+
 def test_a_failure_leaves_nothing(mbz, sample, monkeypatch):
     from mbz import codec
 

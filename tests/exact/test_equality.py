@@ -1,5 +1,6 @@
 """Every backend gives the bits of the reference, however the work is cut."""
 
+import ctypes
 import itertools
 from dataclasses import replace
 
@@ -130,6 +131,28 @@ def test_thread_count_does_not_matter(model, expected, threads):
     np.testing.assert_array_equal(predictor.counts(), expected[:, 0])
     predictor.push(symbols()[:, 0])
     np.testing.assert_array_equal(predictor.score(symbols()[:, 1:]), expected[:, 1:])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_steps_without_python_between(model, expected, threads):
+    predictor = CompiledPredictor(model.config, model.tensors, threads)
+    for _ in range(2):  # a second block starts anew
+        predictor.reset(LANES)
+        with predictor.stepping() as steps:
+            function, argument = map(int, steps.call)
+            step = ctypes.CFUNCTYPE(None, ctypes.c_int64)(function)
+            for i, column in enumerate(symbols().T):
+                step(argument)
+                np.testing.assert_array_equal(steps.counts, expected[:, i])
+                steps.symbols[:] = column
+
+
+def test_predictors_of_the_same_weights_do_not_see_each_other(model, expected):
+    first = CompiledPredictor(model.config, model.tensors, 2)
+    first.reset(LANES)
+    first.score(symbols()[:, :50])
+    np.testing.assert_array_equal(scored(first.alone(), symbols(), []), expected)
+    np.testing.assert_array_equal(first.score(symbols()[:, 50:]), expected[:, 50:])
 
 
 @pytest.mark.parametrize("rows", [1, 7, 33])
