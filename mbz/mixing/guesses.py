@@ -11,7 +11,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mbz.mixing.tables import LIMIT, squash_table
+from mbz.mixing.colours import Colours, open_colours
+from mbz.mixing.tables import share_below
 
 FRACTION = 4  # bits of a guess below one
 CLASSES = 32  # of how far guesses are off
@@ -120,6 +121,7 @@ class Numbers(NamedTuple):
     joint_sums: _I64  # (C, W, W)
     joint_weights: _I64  # (C, W)
     state: _I64  # (L, 8 + VIEWS): see samples.py
+    colours: Colours
 
 
 def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, phase: int) -> Numbers:
@@ -150,7 +152,8 @@ def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, pha
         plans[g] = len(guess.terms), guess.fade, guess.every, guess.by_column
         terms[g, : len(guess.terms)] = np.array(guess.terms).reshape(-1, 2)
         weights[g, :, : len(guess.weights)] = np.array(guess.weights, np.int64) << 22
-    numbers = (size + phase) // width + 2 if num else 0
+    # Narrow rows let terms reach beyond the end.
+    numbers = (size + phase) // width + 4 * channels if num else 0
     # Right to the bit where chroma is coarse (JPEG), where samples stay, where a row repeats.
     plain = 5 + (use == "pixels") + (use == "pixels" and channels > 1)
     reach = max(int(terms.max(initial=0)), channels)
@@ -182,6 +185,7 @@ def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, pha
         joint_sums=np.zeros((few, w, w), np.int64),
         joint_weights=np.zeros((few, w), np.int64),
         state=np.zeros((lanes, 8 + VIEWS), np.int64),
+        colours=open_colours(numbers if row and channels in {3, 4} else 0, lanes),
     )
 
 
@@ -211,8 +215,8 @@ def _first_chances(width: int, *, signed: bool) -> _I32:
         if turn == 0 or width > 1:
             middle = (turn << (8 * place + FRACTION + 9)) - distance
             there = (turn == 0) | (place < width - 1)
-            one += (_below(middle + half, spread) - _below(middle, spread)) * there
-            zero += (_below(middle, spread) - _below(middle - half, spread)) * there
+            one += (share_below(middle + half, spread) - share_below(middle, spread)) * there
+            zero += (share_below(middle, spread) - share_below(middle - half, spread)) * there
     chance = np.clip((one << 16) // (one + zero), 32, 65504)
     if signed:
         chance[-1, 0] = 65536 - chance[-1, 0]
@@ -230,10 +234,3 @@ def _middle(bins: _I64) -> _I64:
     down = np.maximum(bins // 4 - 1, 0)
     middle: _I64 = (2 * (bins - 4 * down) + 1) << down
     return middle
-
-
-def _below(distance: _I64, spread: _I64) -> _I64:
-    """Share of a logistic curve of mean miss `spread` below a distance, in 1/65536."""
-    logits = np.clip(distance * 355 // spread, -LIMIT, LIMIT)  # 256 * 2 * ln(2)
-    share: _I64 = squash_table()[logits + LIMIT].astype(np.int64)
-    return share

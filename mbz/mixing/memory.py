@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mbz.mixing import features as f
 from mbz.mixing import lines, tables
+from mbz.mixing.colours import COLOUR_INPUTS
 from mbz.mixing.experts import recipes
 from mbz.mixing.guesses import Numbers, open_numbers
 
@@ -128,6 +129,7 @@ def open_memory(
     experts, models = len(chosen), len(match_bytes)
     numbers = open_numbers(use, size, lanes, stride=stride, unit=unit, phase=-phase % stride)
     number_inputs = 2 * (numbers.guesses.shape[1] + numbers.view_keys.shape[1])
+    number_inputs += COLOUR_INPUTS * (numbers.colours.keys.size > 0)
     inputs = 3 if use == "lean" else EXPERT_INPUTS
     num_inputs = experts * inputs + models * MATCH_INPUTS + NETWORK_INPUTS * network + 1
     num_inputs += number_inputs

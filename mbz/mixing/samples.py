@@ -8,7 +8,9 @@ import numpy as np
 
 from mbz.mixing import features as f
 from mbz.mixing import regression
+from mbz.mixing.chroma import colour_inputs, end_colour, expect_colour, learn_colour
 from mbz.mixing.compiled import function
+from mbz.mixing.distances import bin_of, class_of
 from mbz.mixing.guesses import BINS, CLASSES, ECHO, FRACTION, VIEW_SIZE
 from mbz.mixing.learn import adapted, chance, logit
 
@@ -33,6 +35,9 @@ def begin_number(m, lane, t):
         first = (m.starts[lane] + n.options[PHASE]) // width
         state[READY] = state[INDEX] - first > n.options[REACH]
         _guess(n, lane, state)
+        if n.colours.keys.size and state[READY] and 1 <= state[CHANNEL] <= 2:
+            at = state[INDEX] - state[CHANNEL]
+            expect_colour(n, lane, at, state[CHANNEL], state[ODD])
     # What the mean guess says of this byte, as features.
     row = m.rows[lane]
     level = (n.guesses[lane, 0] >> FRACTION) << 8 * max(width - 2, 0)
@@ -103,9 +108,9 @@ def _guess(n, lane, state):
     else:
         near = 3 * abs(miss[at - channels]) + 2 * abs(miss[at - 2 * channels]) + abs(miss[at - 1])
         near += abs(miss[at - 3 * channels]) + abs(miss[at - 4 * channels])
-    state[NEAR] = _class(n, near >> 3)
+    state[NEAR] = class_of(n, near >> 3)
     _look(n, lane, at, channels, row)
-    state[LATELY] = _class(n, n.wrong[lane, 0] >> 4)
+    state[LATELY] = class_of(n, n.wrong[lane, 0] >> 4)
 
 
 @function
@@ -130,7 +135,7 @@ def _look(n, lane, at, channels, row):
 @function
 def _signed(n, miss):
     """Class of a miss with its sign, 0 .. 10, 5 for next to none."""
-    size = min((_bin(n, abs(miss)) + 1) >> 3, 5)
+    size = min((bin_of(n, abs(miss)) + 1) >> 3, 5)
     return 5 + size if miss >= 0 else 5 - size
 
 
@@ -150,23 +155,8 @@ def _mean(n, lane, num):
 
 
 @function
-def _bin(n, distance):
-    """Four bins an octave, below 64, of a distance >= 0 in 1 / 2**FRACTION."""
-    if distance < 4096:
-        return np.int64(n.bins[distance])
-    if distance < 1 << 20:
-        return min(np.int64(n.bins[distance >> 8]) + 32, 63)
-    return np.int64(63)
-
-
-@function
-def _class(n, distance):
-    return _bin(n, distance) >> 1
-
-
-@function
 def number_inputs(m, lane, bit, partial, x, at):
-    """Inputs of all guesses."""
+    """Inputs of all guesses; returns a class of what colours say, 0 to 15."""
     n = m.numbers
     state = n.state[lane]
     width, place = n.options[WIDTH], state[PLACE]
@@ -183,7 +173,7 @@ def number_inputs(m, lane, bit, partial, x, at):
         distance = (n.guesses[lane, g] << coarse) - border
         if place < width - 1:  # higher bytes are not known yet: the nearest number that fits
             distance = ((distance + span // 2) & (span - 1)) - span // 2
-        where = _bin(n, abs(distance)) + (64 if distance < 0 else 0)
+        where = bin_of(n, abs(distance)) + (64 if distance < 0 else 0)
         key = ((place * 8 + bit) * CLASSES + scale) * BINS + where
         n.keys[lane, g] = key
         p = chance(n.chances[g, key])
@@ -198,6 +188,9 @@ def number_inputs(m, lane, bit, partial, x, at):
         x[at] = logit(m, p)
         x[at + 1] = (p - 32768) >> 5
         at += 2
+    if n.colours.keys.size:
+        return colour_inputs(m, lane, state[CHANNEL], bit, partial, x, at)
+    return np.int64(0)
 
 
 @function
@@ -220,6 +213,8 @@ def learn_numbers(m, lane, y):
     for v in range(n.view_keys.shape[1]):
         key = n.view_keys[lane, v]
         n.view_chances[v, key] = adapted(m, n.view_chances[v, key], y, 500)
+    if n.colours.keys.size:
+        learn_colour(m, lane, y)
 
 
 @function
@@ -241,6 +236,8 @@ def end_number(m, lane, byte):
     n.levels[at] = level
     n.exact[at] = n.guesses[lane, n.options[PLAIN]] == level << FRACTION
     n.misses[at] = (level << FRACTION) - n.guesses[lane, 0]
+    if n.colours.keys.size and channel == 2:
+        end_colour(n, lane, at - 2)
     if not state[READY]:
         return
     for g in range(n.guesses.shape[1]):

@@ -123,3 +123,10 @@ def state_chance_table() -> NDArray[np.int32]:
     for n, (zeros, ones, _) in enumerate(states()):
         table[n] = ((10 * ones + 4) << 16) // (10 * (zeros + ones) + 8)
     return table
+
+
+def share_below(distance: NDArray[np.int64], spread: NDArray[np.int64] | int) -> NDArray[np.int64]:
+    """Share of a logistic curve of mean miss `spread` below a distance, in 1/65536."""
+    logits = np.clip(distance * 355 // spread, -LIMIT, LIMIT)  # 256 * 2 * ln(2)
+    share: NDArray[np.int64] = squash_table()[logits + LIMIT].astype(np.int64)
+    return share
