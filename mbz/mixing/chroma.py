@@ -188,7 +188,7 @@ def _learn_chroma(n, lane, at, k, guess, last):
     values[LAST] = last
     values[TERMS] = c.chroma[k, at] - values[TERMS]
     regression.gather(c.sums[k, phase], values, TERMS, _FINE, _FADE)
-    regression.solve(c.sums[k, phase], c.weights[k, phase], n.lower, n.scaled, TERMS)
+    regression.solve(c.sums[k, phase], c.weights[k, phase], n.lower, n.scaled, TERMS, 0)
 
 
 @function

@@ -21,6 +21,7 @@ WIDEST = 32  # terms of a guess, at most
 _FIRST = 8  # numbers that the first chances count for
 VIEWS = 4  # of the mean guess, by more of what is around
 VIEW_SIZE = 128
+RING = 16  # columns that windows have yet to leave, and the one they come to
 ECHO = 256  # samples that the filter of sound sees
 
 _Terms: TypeAlias = list[tuple[int, int]]
@@ -35,11 +36,17 @@ class Guess(NamedTuple):
     weights: tuple[int, ...] = ()
     """Fixed ones; if there are none they are fitted."""
     fade: int = 0
-    """The past fades by 1 / 2**fade a number."""
+    """The past, of this row if there is a radius, fades by 1 / 2**fade a number."""
     every: int = 1
     """Numbers of a channel between two fits."""
     by_column: bool = False
     """Fitted on its own for odd and even columns: chroma is often of every other."""
+    radius: int = 0
+    """Fitted to the columns around, so many on both sides, of the rows above."""
+    down: int = 0
+    """These fade by 1 / 2**down a row."""
+    ridge: int = 0
+    """What is added to the square of each difference, against chance likeness."""
 
 
 def _picture(row: int, channels: int) -> list[Guess]:
@@ -56,13 +63,19 @@ def _picture(row: int, channels: int) -> list[Guess]:
         pairs = [place.split(",") for place in places.split()]
         return [int(y) * up - int(x) * left for x, y in pairs]
 
-    near = "0,1 -1,1 1,1 -2,0 0,2"
-    far = near + " 1,2 2,1 -2,1 -1,2"
+    near = "0,1 -1,1 1,1 -2,0 0,2 2,1"
+    far = near + " -2,1 1,2 -1,2 -3,0 -2,2 2,2 3,1"
     guesses = [
-        Guess(of(far, others="0,0 0,1 -1,1 1,1"), fade=9),
-        Guess(of(far + " 2,2 -2,2 -3,0 3,1", others="0,0 0,1 -1,1 1,1 -2,0 0,2"), fade=10, every=2),
-        Guess(of(near, others="0,0 0,1"), fade=7),
-        Guess(of(near + " -3,0", others="0,0 0,1 -2,0 -3,0"), fade=9, by_column=True),
+        Guess(of(far, others="0,0 0,1 1,1 -1,1 -2,0 0,2"), fade=4, radius=12, down=3, ridge=32),
+        Guess(of(near, others="0,0 0,1 1,1"), fade=3, radius=6, down=2, ridge=16),
+        Guess(
+            of(near + " -2,1 1,2 -1,2", others="0,0 0,1 1,1 -1,1"),
+            fade=4,
+            radius=15,
+            down=4,
+            ridge=32,
+        ),
+        Guess(of(near + " -3,0", others="0,0 0,1 -2,0 -3,0"), fade=10, by_column=True),
         Guess([(up, up + left)], (1,)),
         Guess([(up, left)], (1,)),
     ]
@@ -99,12 +112,17 @@ class Numbers(NamedTuple):
     options: _I64  # width, channels, row (0 for sound), phase, farthest number that terms reach,
     # and which guess is the plain one
     terms: _I64  # (G, T, 2) numbers back
-    plans: _I64  # (G, 4): terms, fade (0: fixed weights), every, by column
+    plans: _I64  # (G, 9): terms, fade (0: fixed weights), every, by column, number among those with
+    # a radius, radius, down, where their columns begin, ridge
     sums: _I64  # (G, 2C, W, W), the channels of odd columns last
     weights: _I64  # (G, 2C, W)
     lower: _I64  # (W, W) scratch of the solver
     scaled: _I64  # (W, W)
     values: _I64  # (L, G, W) differences
+    columns: _I32  # (L, numbers of a row times products) packed products: see neighbours.py
+    windows: _I64  # (L, A, C, P) sums over the columns around
+    so_far: _I64  # (L, A, C, P) faded sums over this row
+    ring: _I64  # (L, A, C, RING, W + 1) differences of the last columns; column + 1
     echo: _I64  # (C, ECHO) weights of the filter that sees what the second guess leaves, 1 / 2**20
     echo_state: _I64  # (L, 2): what it guesses, power of what it sees
     levels: _I64  # (numbers,) of the block
@@ -146,10 +164,15 @@ def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, pha
     all_guesses = num + 3 if num else 0
     few = channels if num else 0
     terms = np.zeros((num, WIDEST, 2), np.int64)
-    plans = np.zeros((num, 4), np.int64)
+    plans = np.zeros((num, 9), np.int64)
     weights = np.zeros((num, 2 * few, w), np.int64)
+    around = products = 0
     for g, guess in enumerate(guesses):
-        plans[g] = len(guess.terms), guess.fade, guess.every, guess.by_column
+        plans[g, :4] = len(guess.terms), guess.fade, guess.every, guess.by_column
+        plans[g, 4:] = around, guess.radius, guess.down, products, guess.ridge
+        if guess.radius:
+            around += 1
+            products += row * (len(guess.terms) + 1) * (len(guess.terms) + 2) // 2
         terms[g, : len(guess.terms)] = np.array(guess.terms).reshape(-1, 2)
         weights[g, :, : len(guess.weights)] = np.array(guess.weights, np.int64) << 22
     # Narrow rows let terms reach beyond the end.
@@ -169,6 +192,10 @@ def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, pha
         lower=np.zeros((w, w), np.int64),
         scaled=np.zeros((w, w), np.int64),
         values=np.zeros((lanes, num, w), np.int64),
+        columns=np.zeros((lanes, products), np.int32),
+        windows=np.zeros((lanes, around, few, w * (w + 1) // 2), np.int64),
+        so_far=np.zeros((lanes, around, few, w * (w + 1) // 2), np.int64),
+        ring=np.zeros((lanes, around, few, RING, w + 1), np.int64),
         echo=np.zeros((few, ECHO), np.int64),
         echo_state=np.zeros((lanes, 2), np.int64),
         levels=np.zeros(numbers, np.int64),

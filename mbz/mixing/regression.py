@@ -34,15 +34,18 @@ def gather(sums, values, size, fine, fade):
 
 
 @function
-def solve(sums, weights, lower, scaled, size):
-    """Weights (size,) in 1/2**22 from the sums; lower, scaled (W, W) and W > size are scratch."""
+def solve(sums, weights, lower, scaled, size, ridge):
+    """Weights (size,) in 1/2**22 from the sums; lower, scaled (W, W) and W > size are scratch.
+
+    The ridge is added to the square of each value.
+    """
     most = 1
     for i in range(size):
         most = max(most, sums[i, i])
     down = 0
     while most >> down >= 1 << _TOP - 1:
         down += 1
-    least = (most >> down >> 18) + 1
+    least = (most >> down >> 18) + (ridge >> down) + 1
     for i in range(size + 1):
         for j in range(i + 1):
             # What the first j numbers do not explain of the product of i and j.

@@ -13,9 +13,11 @@ from mbz.mixing.compiled import function
 from mbz.mixing.distances import bin_of, class_of
 from mbz.mixing.guesses import BINS, CLASSES, ECHO, FRACTION, VIEW_SIZE
 from mbz.mixing.learn import adapted, chance, logit
+from mbz.mixing.neighbours import PRODUCT, note_products, products_around
 
 WIDTH, CHANNELS, ROW, PHASE, REACH, PLAIN = range(6)  # of options
 INDEX, PLACE, KNOWN, READY, NEAR, LATELY, CHANNEL, ODD, VIEWS = range(9)  # of state
+RADIUS, RIDGE = 5, 8  # of plans
 _JOINT_FADE = 8
 VIEW_PLAIN = 3  # the view of the plain guess, by where it was right; the others are of the mean
 _FINE_PICTURE, _FINE_SOUND = 14, 8
@@ -78,6 +80,9 @@ def _guess(n, lane, state):
             values[k] = n.levels[at - n.terms[g, k, 0]] - n.levels[at - n.terms[g, k, 1]]
         values[size] = base
         kind = channel + channels * state[ODD] * n.plans[g, 3]
+        if n.plans[g, RADIUS]:
+            products_around(n, lane, g, at, channel, n.sums[g, kind])
+            _fit(n, g, kind)
         more = regression.guess(n.weights[g, kind], values, size) >> 22 - FRACTION
         guesses[g + 1] = min(max((base << FRACTION) + more, 0), top)
     guesses[num + 1] = guesses[2]
@@ -246,20 +251,30 @@ def end_number(m, lane, byte):
     fine = _FINE_PICTURE if n.options[ROW] else _FINE_SOUND
     for g in range(n.plans.shape[0]):
         size, fade, every = n.plans[g, 0], n.plans[g, 1], n.plans[g, 2]
-        if fade:
-            values = n.values[lane, g]
-            values[size] = level - values[size]
-            kind = channel + channels * state[ODD] * n.plans[g, 3]
-            regression.gather(n.sums[g, kind], values, size, fine, fade)
-            if at // channels % every == 0:
-                regression.solve(n.sums[g, kind], n.weights[g, kind], n.lower, n.scaled, size)
+        if not fade:
+            continue
+        values = n.values[lane, g]
+        values[size] = level - values[size]
+        if n.plans[g, RADIUS]:
+            note_products(n, lane, g, at, channel, values)
+            continue
+        kind = channel + channels * state[ODD] * n.plans[g, 3]
+        regression.gather(n.sums[g, kind], values, size, fine, fade)
+        if at // channels % every == 0:
+            _fit(n, g, kind)
     if n.options[ROW] == 0:
         _learn_echo(n, lane, at, channel, level)
     values = n.joint_values[lane]
     size = n.plans.shape[0] + 1
     values[size] = (level - values[size]) << FRACTION - 1
     regression.gather(n.joint_sums[channel], values, size, fine - 6, _JOINT_FADE)
-    regression.solve(n.joint_sums[channel], n.joint_weights[channel], n.lower, n.scaled, size)
+    regression.solve(n.joint_sums[channel], n.joint_weights[channel], n.lower, n.scaled, size, 0)
+
+
+@function
+def _fit(n, g, kind):
+    size, ridge = n.plans[g, 0], n.plans[g, RIDGE]
+    regression.solve(n.sums[g, kind], n.weights[g, kind], n.lower, n.scaled, size, ridge << PRODUCT)
 
 
 @function
