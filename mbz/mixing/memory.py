@@ -194,6 +194,8 @@ def open_memory(
             experts * inputs,
             width,
             experts * inputs + models * MATCH_INPUTS if network else None,
+            number_inputs,
+            num_inputs,
         ),
         chosen=np.zeros((lanes, sets), np.int64),
         logits=np.zeros((lanes, 16), np.int32),
@@ -225,9 +227,14 @@ def _refined_logits() -> _I64:
     return np.clip(logits, -tables.LIMIT, tables.LIMIT)
 
 
-def _first_weights(rows: int, inputs: int, width: int, network: int | None) -> _I32:
+def _first_weights(
+    rows: int, inputs: int, width: int, network: int | None, numbers: int, end: int
+) -> _I32:
     weights = np.zeros((rows, width), np.int32)
     weights[:, :inputs] = 65536 // inputs
+    if numbers:  # logits of guesses, every second input of theirs
+        weights[:, :inputs] = 0
+        weights[:, end - numbers : end : 2] = 2 * 65536 // numbers
     if network is not None:
         weights[:, network] = 40000
     return weights
