@@ -92,14 +92,14 @@ def predict(m, bit, lanes, p):
             k += 3
         x[k] = 256
         if m.numbers.plans.size:
-            number_inputs(m, lane, bit, partial, x, k + 1)
+            sure = number_inputs(m, lane, bit, partial, x, k + 1)
         # As many experts may know their contexts as for the bit before.
         _select(m, lane, bit, partial, m.seen[lane], expected, sure)
         approach_weights(m, lane)
         full = m.options[INPUTS] == EXPERT_INPUTS
         m.seen[lane] = expert_inputs(m, lane, bit, partial, x, full)
         _select(m, lane, bit, partial, m.seen[lane], expected, sure)
-        p[lane] = mix(m, lane, bit, partial, expected)
+        p[lane] = mix(m, lane, bit, partial, expected, sure)
 
 
 @function
@@ -148,6 +148,9 @@ def _select(m, lane, bit, partial, seen, expected, sure):
         chosen[7] = OFFSETS[7] + (min(row[f.FIELD_AT], 7) << 6 | min(row[f.FIELD], 7) << 3 | bit)
     else:  # how far off guesses may be, and where the mean of them is
         near, lately, channel, hits, where = number_classes(m, lane)
+        chosen[1] = OFFSETS[1] + (channel << 4 | sure)
+        m.final_chosen[lane, 1] = FINAL_OFFSETS[1] + (channel << 4 | sure)
+        m.final_chosen[lane, 3] = FINAL_OFFSETS[3] + (bit << 6 | channel << 3 | near >> 2)
         chosen[3] = OFFSETS[3] + (bit << 8 | near << 3 | lately >> 2)
         chosen[5] = OFFSETS[5] + (bit << 9 | channel << 7 | where)
         chosen[7] = OFFSETS[7] + (bit << 6 | channel << 4 | hits)

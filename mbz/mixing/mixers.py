@@ -50,8 +50,8 @@ def approach_weights(m, lane):
 
 
 @function
-def mix(m, lane, bit, partial, expected):
-    """The chance of a one. expected: see `match_inputs`."""
+def mix(m, lane, bit, partial, expected, sure):
+    """The chance of a one. expected: see `match_inputs`; sure: see `number_inputs`."""
     x, logits = m.inputs[lane], m.logits[lane]
     for s in range(m.chosen.shape[1]):
         st = _mixed(m.weights[m.chosen[lane, s]], x)
@@ -67,8 +67,11 @@ def mix(m, lane, bit, partial, expected):
     a = m.refined_at[lane]
     a[0] = partial | min(expected, 31) << 8
     if m.numbers.plans.size:
-        near, _, channel, _, where = number_classes(m, lane)
+        near, lately, channel, _, where = number_classes(m, lane)
+        joint = m.numbers.keys[lane, m.numbers.keys.shape[1] - 1] & 127
         a[1] = where << 9 | bit << 6 | channel << 4 | near >> 1
+        a[2] = joint << 9 | bit << 6 | channel << 4 | lately >> 1
+        a[3] = sure << 8 | bit << 5 | channel << 3 | near >> 2
     return _calibrated(m, a, final)
 
 
