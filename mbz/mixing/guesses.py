@@ -130,6 +130,8 @@ class Numbers(NamedTuple):
     misses: _I32  # (numbers,) how far the mean guess was off, in 1 / 2**FRACTION
     guesses: _I64  # (L, G + 3) in 1 / 2**FRACTION: the mean, the rows, the filter
     wrong: _I64  # (L, G + 3) how far off lately, times 16
+    missed: _I32  # (numbers, G + 3) how far off each guess of pixels was
+    doubts: _I64  # (L, G + 3) how far off each may be here
     bins: NDArray[np.uint8]  # (4096,) of a distance
     chances: _I32  # (G + 3, width * 8 * CLASSES * BINS) adaptive
     keys: _I64  # (L, G + 3) in use
@@ -203,6 +205,8 @@ def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, pha
         misses=np.zeros(numbers, np.int32),
         guesses=np.zeros((lanes, all_guesses), np.int64),
         wrong=np.full((lanes, all_guesses), 256, np.int64),
+        missed=np.zeros((numbers if row else 0, all_guesses), np.int32),
+        doubts=np.zeros((lanes, all_guesses), np.int64),
         bins=_bins(),
         chances=np.tile(first, (all_guesses, 1)),
         keys=np.zeros((lanes, all_guesses), np.int64),

@@ -103,7 +103,7 @@ def _guess(n, lane, state):
     values[num + 1] = base
     more = regression.guess(n.joint_weights[channel], values, num + 1) >> 22 - 1
     guesses[num + 2] = min(max((base << FRACTION) + more, 0), top)
-    _mean(n, lane, num)
+    _mean(n, lane, at, num)
     # How far off, in 1 / 2**FRACTION: around this place, and lately.
     miss = n.misses
     row = n.options[ROW]
@@ -145,18 +145,31 @@ def _signed(n, miss):
 
 
 @function
-def _mean(n, lane, num):
-    """The mean of all guesses, each by the inverse cube of how far it was off lately."""
-    least = n.wrong[lane, 1]
-    for g in range(2, num + 3):
-        least = min(least, n.wrong[lane, g])
+def _mean(n, lane, at, num):
+    """The mean of all guesses, each by the inverse cube of how far it may be off."""
+    doubts = n.doubts[lane]
+    least = np.int64(1 << 40)
+    for g in range(1, num + 3):
+        doubts[g] = _doubt(n, at, g) if n.options[ROW] else n.wrong[lane, g]
+        least = min(least, doubts[g])
     total, weight = np.int64(0), np.int64(0)
     for g in range(1, num + 3):
-        share = ((least + 1) << 8) // (n.wrong[lane, g] + 1)
+        share = ((least + 1) << 8) // (doubts[g] + 1)
         share = share * share * share >> 8
         total += share * n.guesses[lane, g]
         weight += share
     n.guesses[lane, 0] = total // weight
+
+
+@function
+def _doubt(n, at, g):
+    """How far off a guess was around, in 1 / 2**FRACTION, times 10."""
+    left, up = n.options[CHANNELS], n.options[ROW]
+    near = np.int64(n.missed[at - left, g]) + np.int64(n.missed[at - up, g])
+    far = np.int64(n.missed[at - up - left, g]) + np.int64(n.missed[at - up + left, g])
+    far += np.int64(n.missed[at - 2 * left, g]) + np.int64(n.missed[at - 2 * up, g])
+    far += np.int64(n.missed[at - up - 2 * left, g]) + np.int64(n.missed[at - up + 2 * left, g])
+    return 2 * near + far + 40
 
 
 @function
@@ -248,6 +261,8 @@ def end_number(m, lane, byte):
     for g in range(n.guesses.shape[1]):
         miss = abs((level << FRACTION) - n.guesses[lane, g])
         n.wrong[lane, g] += ((miss << 4) - n.wrong[lane, g]) >> 4
+        if n.options[ROW]:
+            n.missed[at, g] = miss
     fine = _FINE_PICTURE if n.options[ROW] else _FINE_SOUND
     for g in range(n.plans.shape[0]):
         size, fade, every = n.plans[g, 0], n.plans[g, 1], n.plans[g, 2]
