@@ -12,6 +12,7 @@ from mbz.mixing.colours import (
     FIT,
     GUESS,
     LAST,
+    MEAN,
     ON,
     ORDER,
     PHASE,
@@ -21,7 +22,7 @@ from mbz.mixing.colours import (
     WITHIN,
 )
 from mbz.mixing.compiled import function
-from mbz.mixing.distances import class_of
+from mbz.mixing.distances import FRACTION, class_of
 from mbz.mixing.learn import adapted, chance, logit
 
 _STEP = 182  # that a difference which came adds at most to these shares, three times
@@ -64,9 +65,11 @@ def expect_colour(n, lane, at, channel, odd):
                 counts[second + 1] += share
             elif second == n.levels[at + 1]:
                 counts[min(max(light + added2[two + 128], 0), 255) + 1] += share
-    total = np.int64(0)
+    total, weighted = np.int64(0), np.int64(0)
     for v in range(256):
         total += counts[v + 1]
+        weighted += counts[v + 1] * v
+    state[MEAN] = (weighted << FRACTION) // max(total, 1)
     least = (total >> 14) + 1
     for v in range(256):
         counts[v + 1] += counts[v] + least
@@ -85,6 +88,8 @@ def _guess_chroma(n, lane, at, odd):
     for k in range(2):
         own, other, values = c.chroma[k], c.chroma[1 - k], c.values[lane, k]
         base, base1 = own[at - left], other[at - left]
+        if at % up < left:  # the first column: what is on the left is the end of the row above
+            base, base1 = own[at - up], other[at - up]
         values[0] = own[at - up] - base
         values[1] = own[at - up - left] - base
         values[2] = own[at - up + left] - base

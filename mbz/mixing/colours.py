@@ -15,7 +15,7 @@ _I32: TypeAlias = NDArray[np.int32]
 _I64: TypeAlias = NDArray[np.int64]
 
 COLOUR_INPUTS = 3
-ON, ORDER, PHASE, GUESS, SCALE = 0, 1, 2, 3, 5  # of state; two guesses in 1/4, their classes
+ON, ORDER, PHASE, MEAN, GUESS, SCALE = 0, 1, 2, 3, 4, 6  # of state; two guesses in 1/4, classes
 LAST = 16  # value of the second regression: what the first one guesses
 FIT = 16  # fractional bits of the share of pixels that such colours explain
 WITHIN = 16  # chroma differ by less from their guesses
@@ -40,7 +40,7 @@ class Colours(NamedTuple):
     weights: _I64  # (2, _PHASES, W)
     shares: _I64  # (2, _SCALES, 8 * WITHIN + 1) of differences from the guess, in 1/4
     values: _I64  # (L, 2, W)
-    state: _I64  # (L, 7): see above
+    state: _I64  # (L, 8): see above
     counts: _I64  # (L, 257) running sums of the shares of the number's values
     keys: _I64  # (L,) entry of chances in use, -1 for none
     chances: _I32  # (2 * 8 * 8 * BUCKETS,) adaptive, by channel, bit, fit and logit
@@ -61,7 +61,7 @@ def open_colours(numbers: int, lanes: int) -> Colours:
         weights=np.zeros((2, _PHASES, TERMS + 1), np.int64),
         shares=_first_shares(),
         values=np.zeros((lanes, 2, TERMS + 1), np.int64),
-        state=np.zeros((lanes, 7), np.int64),
+        state=np.zeros((lanes, 8), np.int64),
         counts=np.zeros((lanes, 257), np.int64),
         keys=np.full(lanes * some, -1),
         chances=np.tile(squash_table()[::128] << 14, 2 * 8 * 8).astype(np.int32),

@@ -4,6 +4,8 @@ import numpy as np
 
 from mbz.mixing.compiled import function
 
+FRACTION = 4  # bits of a guess below one
+
 
 @function
 def bin_of(n, distance):

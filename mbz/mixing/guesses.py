@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbz.mixing.colours import Colours, open_colours
+from mbz.mixing.distances import FRACTION
 from mbz.mixing.tables import share_below
 
-FRACTION = 4  # bits of a guess below one
 CLASSES = 32  # of how far guesses are off
 BINS = 128  # of how far a guess is from where a bit's two sides meet
 WIDEST = 32  # terms of a guess, at most
@@ -140,7 +140,7 @@ class Numbers(NamedTuple):
     joint_values: _I64  # (L, W) what the guesses add
     joint_sums: _I64  # (C, W, W)
     joint_weights: _I64  # (C, W)
-    state: _I64  # (L, 8 + VIEWS): see samples.py
+    state: _I64  # (L, 11 + VIEWS): see samples.py
     colours: Colours
 
 
@@ -177,11 +177,11 @@ def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, pha
             products += row * (len(guess.terms) + 1) * (len(guess.terms) + 2) // 2
         terms[g, : len(guess.terms)] = np.array(guess.terms).reshape(-1, 2)
         weights[g, :, : len(guess.weights)] = np.array(guess.weights, np.int64) << 22
-    # Narrow rows let terms reach beyond the end.
-    numbers = (size + phase) // width + 4 * channels if num else 0
     # Right to the bit where chroma is coarse (JPEG), where samples stay, where a row repeats.
     plain = 5 + (use == "pixels") + (use == "pixels" and channels > 1)
     reach = max(int(terms.max(initial=0)), channels)
+    # Narrow rows let terms reach beyond the end, and the first numbers let them wrap around.
+    numbers = (size + phase) // width + reach + 4 * channels if num else 0
     first = np.zeros(0, np.int32)
     if num:
         first = _first_chances(width, signed=use == "sound" and width > 1)
@@ -215,7 +215,7 @@ def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, pha
         joint_values=np.zeros((lanes, w), np.int64),
         joint_sums=np.zeros((few, w, w), np.int64),
         joint_weights=np.zeros((few, w), np.int64),
-        state=np.zeros((lanes, 8 + VIEWS), np.int64),
+        state=np.zeros((lanes, 11 + VIEWS), np.int64),
         colours=open_colours(numbers if row and channels in {3, 4} else 0, lanes),
     )
 

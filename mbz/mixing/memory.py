@@ -194,8 +194,7 @@ def open_memory(
             experts * inputs,
             width,
             experts * inputs + models * MATCH_INPUTS if network else None,
-            number_inputs,
-            num_inputs,
+            slice(num_inputs - number_inputs, num_inputs, 2),
         ),
         chosen=np.zeros((lanes, sets), np.int64),
         logits=np.zeros((lanes, 16), np.int32),
@@ -227,14 +226,14 @@ def _refined_logits() -> _I64:
     return np.clip(logits, -tables.LIMIT, tables.LIMIT)
 
 
-def _first_weights(
-    rows: int, inputs: int, width: int, network: int | None, numbers: int, end: int
-) -> _I32:
+def _first_weights(rows: int, inputs: int, width: int, network: int | None, guesses: slice) -> _I32:
+    """The network's chance or else the mean of the guesses or else of all experts."""
     weights = np.zeros((rows, width), np.int32)
-    weights[:, :inputs] = 65536 // inputs
-    if numbers:  # logits of guesses, every second input of theirs
-        weights[:, :inputs] = 0
-        weights[:, end - numbers : end : 2] = 2 * 65536 // numbers
+    num = weights[:, guesses].shape[1]
+    if num:
+        weights[:, guesses] = 65536 // num
+    else:
+        weights[:, :inputs] = 65536 // inputs
     if network is not None:
         weights[:, network] = 40000
     return weights

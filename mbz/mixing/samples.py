@@ -9,14 +9,15 @@ import numpy as np
 from mbz.mixing import features as f
 from mbz.mixing import regression
 from mbz.mixing.chroma import colour_inputs, end_colour, expect_colour, learn_colour
+from mbz.mixing.colours import MEAN, ON
 from mbz.mixing.compiled import function
-from mbz.mixing.distances import bin_of, class_of
-from mbz.mixing.guesses import BINS, CLASSES, ECHO, FRACTION, VIEW_SIZE
+from mbz.mixing.distances import FRACTION, bin_of, class_of
+from mbz.mixing.guesses import BINS, CLASSES, ECHO, VIEW_SIZE
 from mbz.mixing.learn import adapted, chance, logit
 from mbz.mixing.neighbours import PRODUCT, note_products, products_around
 
 WIDTH, CHANNELS, ROW, PHASE, REACH, PLAIN = range(6)  # of options
-INDEX, PLACE, KNOWN, READY, NEAR, LATELY, CHANNEL, ODD, VIEWS = range(9)  # of state
+INDEX, PLACE, KNOWN, READY, WHOLE, DONE, NEAR, LATELY, CHANNEL, COLUMN, ODD, VIEWS = range(12)
 RADIUS, RIDGE = 5, 8  # of plans
 _JOINT_FADE = 8
 VIEW_PLAIN = 3  # the view of the plain guess, by where it was right; the others are of the mean
@@ -35,11 +36,12 @@ def begin_number(m, lane, t):
         state[INDEX] = here // width
         state[KNOWN] = 0
         first = (m.starts[lane] + n.options[PHASE]) // width
-        state[READY] = state[INDEX] - first > n.options[REACH]
+        done = state[INDEX] - first
+        state[DONE] = done
+        # Pixels that there are none of, above and on the left of the first, differ by nothing.
+        state[WHOLE] = done > n.options[REACH]
+        state[READY] = done >= n.options[CHANNELS] if n.options[ROW] else state[WHOLE]
         _guess(n, lane, state)
-        if n.colours.keys.size and state[READY] and 1 <= state[CHANNEL] <= 2:
-            at = state[INDEX] - state[CHANNEL]
-            expect_colour(n, lane, at, state[CHANNEL], state[ODD])
     # What the mean guess says of this byte, as features.
     row = m.rows[lane]
     level = (n.guesses[lane, 0] >> FRACTION) << 8 * max(width - 2, 0)
@@ -64,7 +66,8 @@ def _guess(n, lane, state):
     # Rows of pixels may end in bytes that are none.
     channel = (at % n.options[ROW] if n.options[ROW] else at) % channels
     state[CHANNEL] = channel
-    state[ODD] = at % n.options[ROW] // channels % 2 if n.options[ROW] else 0
+    state[COLUMN] = at % n.options[ROW] // channels if n.options[ROW] else 1
+    state[ODD] = state[COLUMN] % 2 if n.options[ROW] else 0
     guesses = n.guesses[lane]
     top = ((1 << 8 * min(n.options[WIDTH], 2)) - 1) << FRACTION
     base = n.levels[at - channels] if at >= channels else np.int64(0)
@@ -76,8 +79,11 @@ def _guess(n, lane, state):
     for g in range(num):
         size = n.plans[g, 0]
         values = n.values[lane, g]
-        for k in range(size):
-            values[k] = n.levels[at - n.terms[g, k, 0]] - n.levels[at - n.terms[g, k, 1]]
+        if state[WHOLE]:
+            for k in range(size):
+                values[k] = n.levels[at - n.terms[g, k, 0]] - n.levels[at - n.terms[g, k, 1]]
+        else:
+            _differ_at_first(n, lane, g, at)
         values[size] = base
         kind = channel + channels * state[ODD] * n.plans[g, 3]
         if n.plans[g, RADIUS]:
@@ -86,6 +92,11 @@ def _guess(n, lane, state):
         more = regression.guess(n.weights[g, kind], values, size) >> 22 - FRACTION
         guesses[g + 1] = min(max((base << FRACTION) + more, 0), top)
     guesses[num + 1] = guesses[2]
+    if n.colours.keys.size and 1 <= channel <= 2:
+        if state[WHOLE]:
+            expect_colour(n, lane, at - channel, channel, state[ODD])
+        if n.colours.state[lane, ON]:
+            guesses[num + 1] = n.colours.state[lane, MEAN]
     if n.options[ROW] == 0:
         more, power = np.int64(0), np.int64(0)
         back = at
@@ -107,7 +118,9 @@ def _guess(n, lane, state):
     # How far off, in 1 / 2**FRACTION: around this place, and lately.
     miss = n.misses
     row = n.options[ROW]
-    if row:
+    if row and state[COLUMN] == 0:
+        near = 8 * abs(miss[at - row])
+    elif row:
         near = 2 * (abs(miss[at - channels]) + abs(miss[at - row]) + abs(miss[at - 1]))
         near += abs(miss[at - row + channels]) + abs(miss[at - row - channels])
     else:
@@ -116,6 +129,15 @@ def _guess(n, lane, state):
     state[NEAR] = class_of(n, near >> 3)
     _look(n, lane, at, channels, row)
     state[LATELY] = class_of(n, n.wrong[lane, 0] >> 4)
+
+
+@function
+def _differ_at_first(n, lane, g, at):
+    """Differences of guess g where some numbers that they reach to are before the lane."""
+    first = at - n.state[lane, DONE]
+    for k in range(n.plans[g, 0]):
+        one, two = at - n.terms[g, k, 0], at - n.terms[g, k, 1]
+        n.values[lane, g, k] = n.levels[one] - n.levels[two] if min(one, two) >= first else 0
 
 
 @function
@@ -165,6 +187,8 @@ def _mean(n, lane, at, num):
 def _doubt(n, at, g):
     """How far off a guess was around, in 1 / 2**FRACTION, times 10."""
     left, up = n.options[CHANNELS], n.options[ROW]
+    if at % up < left:  # the first column: what is on the left is the end of the row above
+        return 6 * np.int64(n.missed[at - up, g]) + 4 * np.int64(n.missed[at - 2 * up, g]) + 40
     near = np.int64(n.missed[at - left, g]) + np.int64(n.missed[at - up, g])
     far = np.int64(n.missed[at - up - left, g]) + np.int64(n.missed[at - up + left, g])
     far += np.int64(n.missed[at - 2 * left, g]) + np.int64(n.missed[at - 2 * up, g])
@@ -266,7 +290,7 @@ def end_number(m, lane, byte):
     fine = _FINE_PICTURE if n.options[ROW] else _FINE_SOUND
     for g in range(n.plans.shape[0]):
         size, fade, every = n.plans[g, 0], n.plans[g, 1], n.plans[g, 2]
-        if not fade:
+        if not fade or state[COLUMN] == 0:
             continue
         values = n.values[lane, g]
         values[size] = level - values[size]
