@@ -24,6 +24,8 @@ VIEW_SIZE = 128
 RING = 16  # columns that windows have yet to leave, and the one they come to
 ECHO = 256  # samples that the filter of sound sees
 
+_WIDEST_ROW = 1 << 16  # that windows are kept for, of all lanes: some 180 MB
+
 _Terms: TypeAlias = list[tuple[int, int]]
 _I32: TypeAlias = NDArray[np.int32]
 _I64: TypeAlias = NDArray[np.int64]
@@ -75,6 +77,7 @@ def _picture(row: int, channels: int) -> list[Guess]:
             down=4,
             ridge=32,
         ),
+        Guess(of(near, others="0,0"), fade=2, radius=4, down=2, ridge=32),
         Guess(of(near + " -3,0", others="0,0 0,1 -2,0 -3,0"), fade=10, by_column=True),
         Guess([(up, up + left)], (1,)),
         Guess([(up, left)], (1,)),
@@ -130,7 +133,7 @@ class Numbers(NamedTuple):
     misses: _I32  # (numbers,) how far the mean guess was off, in 1 / 2**FRACTION
     guesses: _I64  # (L, G + 3) in 1 / 2**FRACTION: the mean, the rows, the filter
     wrong: _I64  # (L, G + 3) how far off lately, times 16
-    missed: _I32  # (numbers, G + 3) how far off each guess of pixels was
+    missed: _I32  # (L, 2**N, G + 3) how far off each guess of pixels was, at least two rows back
     doubts: _I64  # (L, G + 3) how far off each may be here
     bins: NDArray[np.uint8]  # (4096,) of a distance
     chances: _I32  # (G + 3, width * 8 * CLASSES * BINS) adaptive
@@ -159,6 +162,10 @@ def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, pha
     width, channels, row = 1, unit, stride
     if use == "pixels":
         guesses = _picture(row, channels)
+        if row * lanes > _WIDEST_ROW:
+            guesses = [
+                guess._replace(radius=0, fade=guess.fade and 9, ridge=0) for guess in guesses
+            ]
     elif use == "sound":
         width, channels, row = unit, stride // unit, 0
         guesses = _sound(channels)
@@ -178,10 +185,12 @@ def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, pha
         terms[g, : len(guess.terms)] = np.array(guess.terms).reshape(-1, 2)
         weights[g, :, : len(guess.weights)] = np.array(guess.weights, np.int64) << 22
     # Right to the bit where chroma is coarse (JPEG), where samples stay, where a row repeats.
-    plain = 5 + (use == "pixels") + (use == "pixels" and channels > 1)
+    fitted = sum(guess.fade > 0 for guess in guesses)
+    plain = fitted + 1 + (use == "pixels") + (use == "pixels" and channels > 1)
     reach = max(int(terms.max(initial=0)), channels)
     # Narrow rows let terms reach beyond the end, and the first numbers let them wrap around.
     numbers = (size + phase) // width + reach + 4 * channels if num else 0
+    back = 1 << min(2 * row + 4 * channels, numbers // lanes + 1).bit_length()
     first = np.zeros(0, np.int32)
     if num:
         first = _first_chances(width, signed=use == "sound" and width > 1)
@@ -205,7 +214,7 @@ def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, pha
         misses=np.zeros(numbers, np.int32),
         guesses=np.zeros((lanes, all_guesses), np.int64),
         wrong=np.full((lanes, all_guesses), 256, np.int64),
-        missed=np.zeros((numbers if row else 0, all_guesses), np.int32),
+        missed=np.zeros((lanes, back if row else 1, all_guesses), np.int32),
         doubts=np.zeros((lanes, all_guesses), np.int64),
         bins=_bins(),
         chances=np.tile(first, (all_guesses, 1)),

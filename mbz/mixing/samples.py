@@ -172,7 +172,7 @@ def _mean(n, lane, at, num):
     doubts = n.doubts[lane]
     least = np.int64(1 << 40)
     for g in range(1, num + 3):
-        doubts[g] = _doubt(n, at, g) if n.options[ROW] else n.wrong[lane, g]
+        doubts[g] = _doubt(n, lane, at, g) if n.options[ROW] else n.wrong[lane, g]
         least = min(least, doubts[g])
     total, weight = np.int64(0), np.int64(0)
     for g in range(1, num + 3):
@@ -184,16 +184,21 @@ def _mean(n, lane, at, num):
 
 
 @function
-def _doubt(n, at, g):
+def _doubt(n, lane, at, g):
     """How far off a guess was around, in 1 / 2**FRACTION, times 10."""
     left, up = n.options[CHANNELS], n.options[ROW]
     if at % up < left:  # the first column: what is on the left is the end of the row above
-        return 6 * np.int64(n.missed[at - up, g]) + 4 * np.int64(n.missed[at - 2 * up, g]) + 40
-    near = np.int64(n.missed[at - left, g]) + np.int64(n.missed[at - up, g])
-    far = np.int64(n.missed[at - up - left, g]) + np.int64(n.missed[at - up + left, g])
-    far += np.int64(n.missed[at - 2 * left, g]) + np.int64(n.missed[at - 2 * up, g])
-    far += np.int64(n.missed[at - up - 2 * left, g]) + np.int64(n.missed[at - up + 2 * left, g])
+        return 6 * _missed(n, lane, at - up, g) + 4 * _missed(n, lane, at - 2 * up, g) + 40
+    near = _missed(n, lane, at - left, g) + _missed(n, lane, at - up, g)
+    far = _missed(n, lane, at - up - left, g) + _missed(n, lane, at - up + left, g)
+    far += _missed(n, lane, at - 2 * left, g) + _missed(n, lane, at - 2 * up, g)
+    far += _missed(n, lane, at - up - 2 * left, g) + _missed(n, lane, at - up + 2 * left, g)
     return 2 * near + far + 40
+
+
+@function
+def _missed(n, lane, at, g):
+    return np.int64(n.missed[lane, at & (n.missed.shape[1] - 1), g])
 
 
 @function
@@ -286,7 +291,7 @@ def end_number(m, lane, byte):
         miss = abs((level << FRACTION) - n.guesses[lane, g])
         n.wrong[lane, g] += ((miss << 4) - n.wrong[lane, g]) >> 4
         if n.options[ROW]:
-            n.missed[at, g] = miss
+            n.missed[lane, at & (n.missed.shape[1] - 1), g] = miss
     fine = _FINE_PICTURE if n.options[ROW] else _FINE_SOUND
     for g in range(n.plans.shape[0]):
         size, fade, every = n.plans[g, 0], n.plans[g, 1], n.plans[g, 2]

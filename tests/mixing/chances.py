@@ -15,6 +15,8 @@ CASES = (
     ("repeats", 5, True, {"use": "pixels", "stride": 7, "unit": 3}),
     ("text", 1, False, {"use": "middle"}),
     ("picture", 2, True, {"use": "pixels", "stride": 10, "unit": 3, "phase": 4}),
+    ("colours", 1, False, {"use": "pixels", "stride": 48, "unit": 3, "phase": 5}),
+    ("contrast", 1, False, {"use": "pixels", "stride": 51, "unit": 3}),
     ("machine", 2, True, {"use": "rich"}),
     ("sound", 1, False, {"use": "sound", "stride": 4, "unit": 2, "phase": 1}),
     ("loud", 2, False, {"use": "sound", "stride": 3, "unit": 3}),
@@ -31,6 +33,14 @@ def de_bruijn(order):
     return bits[order - 1 :]
 
 
+def colours(rng, height, width):
+    """Pixels as decoded from JPEG, with chroma of every other column."""
+    light = rng.integers(60, 190, (height, width))
+    red, blue = np.repeat(rng.integers(-20, 20, (2, height, width // 2)), 2, axis=2)
+    made = [light + 1.402 * red, light - 0.344136 * blue - 0.714136 * red, light + 1.772 * blue]
+    return np.stack(made, 2).round().astype(np.uint8)
+
+
 def block(name):
     rng = np.random.default_rng(7)
     noise = rng.integers(0, 256, 40, dtype=np.uint8)
@@ -45,6 +55,9 @@ def block(name):
         .astype("<i2")
         .view(np.uint8)
         .ravel(),
+        "colours": np.frombuffer(b"12345" + colours(rng, 5, 16).tobytes(), np.uint8),
+        # The greatest differences there are, in rows that windows move along.
+        "contrast": np.where(np.arange(51 * 5) * 7 % 12 < 6, 0, 255).astype(np.uint8),
         "loud": rng.integers(0, 2, 120, dtype=np.uint8) * 255,
         # je, a line, mov rax, call twice: the second is of the same address
         "machine": np.frombuffer(
