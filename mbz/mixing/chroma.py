@@ -113,7 +113,7 @@ def _guess_chroma(n, lane, at, odd):
         miss = c.misses[k]
         near = 2 * (miss[at - left] + miss[at - up]) + miss[at - up - left] + miss[at - up + left]
         near += miss[at - 2 * left] + miss[at - up + 2 * left]
-        state[SCALE + k] = class_of(n, ((near >> 3) + (c.lately[k, phase] >> 4)) >> 1)
+        state[SCALE + k] = class_of(n, ((near >> 1) + (c.lately[k, phase] >> 4)) >> 1)
 
 
 @function
@@ -185,7 +185,7 @@ def _learn_chroma(n, lane, at, k, guess, last):
     c = n.colours
     phase, scale = c.state[lane, PHASE], c.state[lane, SCALE + k]
     miss = 4 * c.chroma[k, at] - guess
-    c.misses[k, at] = 4 * abs(miss)
+    c.misses[k, at] = abs(miss)
     c.lately[k, phase] += ((abs(miss) << 6) - c.lately[k, phase]) >> 5
     if abs(miss) < 4 * WITHIN - 2:
         _learn_share(c.shares[k, scale], miss + 4 * WITHIN)

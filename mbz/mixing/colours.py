@@ -34,7 +34,7 @@ class Colours(NamedTuple):
     nearest: _I64  # (2 orders, 2, 1024) chroma that adds nearest to a number, less -512
     fit: _I64  # (2,) share of pixels lately that either order explains
     chroma: NDArray[np.int16]  # (2, numbers) of a pixel, at its first number
-    misses: _I32  # (2, numbers) of their guesses, in 1/16
+    misses: NDArray[np.int16]  # (2, numbers) of their guesses, in 1/4
     lately: _I64  # (2, _PHASES) times 16
     sums: _I64  # (2, _PHASES, W, W)
     weights: _I64  # (2, _PHASES, W)
@@ -55,7 +55,7 @@ def open_colours(numbers: int, lanes: int) -> Colours:
         nearest=_nearest(added),
         fit=np.full(2, 1 << FIT - 1),
         chroma=np.zeros((2, numbers), np.int16),
-        misses=np.zeros((2, numbers), np.int32),
+        misses=np.zeros((2, numbers), np.int16),
         lately=np.full((2, _PHASES), 1024),
         sums=np.zeros((2, _PHASES, TERMS + 1, TERMS + 1), np.int64),
         weights=np.zeros((2, _PHASES, TERMS + 1), np.int64),

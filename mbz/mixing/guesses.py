@@ -24,7 +24,7 @@ VIEW_SIZE = 128
 RING = 16  # columns that windows have yet to leave, and the one they come to
 ECHO = 256  # samples that the filter of sound sees
 
-_WIDEST_ROW = 1 << 16  # that windows are kept for, of all lanes: some 180 MB
+_WIDEST_ROW = 1 << 15  # that windows are kept for, of all lanes: some 90 MB
 
 _Terms: TypeAlias = list[tuple[int, int]]
 _I32: TypeAlias = NDArray[np.int32]
@@ -188,8 +188,9 @@ def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, pha
     fitted = sum(guess.fade > 0 for guess in guesses)
     plain = fitted + 1 + (use == "pixels") + (use == "pixels" and channels > 1)
     reach = max(int(terms.max(initial=0)), channels)
-    # Narrow rows let terms reach beyond the end, and the first numbers let them wrap around.
-    numbers = (size + phase) // width + reach + 4 * channels if num else 0
+    numbers = (
+        (size + phase) // width + 4 * channels if num else 0
+    )  # narrow rows reach beyond the end
     back = 1 << min(2 * row + 4 * channels, numbers // lanes + 1).bit_length()
     first = np.zeros(0, np.int32)
     if num:

@@ -118,11 +118,14 @@ def _guess(n, lane, state):
     # How far off, in 1 / 2**FRACTION: around this place, and lately.
     miss = n.misses
     row = n.options[ROW]
-    if row and state[COLUMN] == 0:
-        near = 8 * abs(miss[at - row])
-    elif row:
-        near = 2 * (abs(miss[at - channels]) + abs(miss[at - row]) + abs(miss[at - 1]))
-        near += abs(miss[at - row + channels]) + abs(miss[at - row - channels])
+    if row:
+        done = state[DONE]
+        above = abs(miss[_before(at, row, done)])
+        near = 2 * (abs(miss[at - channels]) + above + abs(miss[at - 1]))
+        near += abs(miss[_before(at, row - channels, done)])
+        near += abs(miss[_before(at, row + channels, done)])
+        if state[COLUMN] == 0:
+            near = 8 * above
     else:
         near = 3 * abs(miss[at - channels]) + 2 * abs(miss[at - 2 * channels]) + abs(miss[at - 1])
         near += abs(miss[at - 3 * channels]) + abs(miss[at - 4 * channels])
@@ -146,17 +149,28 @@ def _look(n, lane, at, channels, row):
     state = n.state[lane]
     miss = n.misses
     up = row or 2 * channels
+    done = state[DONE]
     last = _signed(n, miss[at - 1])
     state[VIEWS] = min(state[CHANNEL], 3) << 5 | state[ODD] << 4 | state[NEAR] >> 1
-    state[VIEWS + 1] = _signed(n, miss[at - channels]) * 11 + _signed(n, miss[at - up])
+    state[VIEWS + 1] = _signed(n, miss[at - channels]) * 11 + _signed(
+        n, miss[_before(at, up, done)]
+    )
     texture = np.int64(0)
     for back in (channels, up, up + channels, up - channels, 2 * channels, 2 * up):
-        texture = texture << 1 | (n.levels[at - back] << FRACTION > n.guesses[lane, 0])
+        texture = texture << 1 | (
+            n.levels[_before(at, back, done)] << FRACTION > n.guesses[lane, 0]
+        )
     state[VIEWS + 2] = texture << 1 | (last > 5)
     hits = np.int64(0)
     for back in (4 * channels, 2 * up, channels, up, 2 * channels, 1):
-        hits = hits << 1 | np.int64(n.exact[at - back])
+        hits = hits << 1 | np.int64(n.exact[_before(at, back, done)])
     state[VIEWS + 3] = hits << 1 | (state[CHANNEL] > 0)
+
+
+@function
+def _before(at, back, done):
+    """The number so far back, or else the first of the lane, of which so many are done."""
+    return at - min(back, done)
 
 
 @function
