@@ -24,7 +24,7 @@ VIEW_SIZE = 128
 RING = 16  # columns that windows have yet to leave, and the one they come to
 ECHO = 256  # samples that the filter of sound sees
 
-_WIDEST_ROW = 1 << 15  # that windows are kept for, of all lanes: some 90 MB
+_WIDEST_ROW = 1 << 15  # of all lanes, that what is around is kept for: some 100 MB
 
 _Terms: TypeAlias = list[tuple[int, int]]
 _I32: TypeAlias = NDArray[np.int32]
@@ -133,7 +133,7 @@ class Numbers(NamedTuple):
     misses: _I32  # (numbers,) how far the mean guess was off, in 1 / 2**FRACTION
     guesses: _I64  # (L, G + 3) in 1 / 2**FRACTION: the mean, the rows, the filter
     wrong: _I64  # (L, G + 3) how far off lately, times 16
-    missed: _I32  # (L, 2**N, G + 3) how far off each guess of pixels was, at least two rows back
+    missed: _I32  # (L, 2**N, G + 3) how far off guesses of pixels were, two rows back; or none
     doubts: _I64  # (L, G + 3) how far off each may be here
     bins: NDArray[np.uint8]  # (4096,) of a distance
     chances: _I32  # (G + 3, width * 8 * CLASSES * BINS) adaptive
@@ -191,7 +191,9 @@ def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, pha
     numbers = (
         (size + phase) // width + 4 * channels if num else 0
     )  # narrow rows reach beyond the end
-    back = 1 << min(2 * row + 4 * channels, numbers // lanes + 1).bit_length()
+    back = 0
+    if row and num and row * lanes <= _WIDEST_ROW:
+        back = 1 << min(2 * row + 4 * channels, numbers // lanes + 1).bit_length()
     first = np.zeros(0, np.int32)
     if num:
         first = _first_chances(width, signed=use == "sound" and width > 1)
@@ -215,7 +217,7 @@ def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, pha
         misses=np.zeros(numbers, np.int32),
         guesses=np.zeros((lanes, all_guesses), np.int64),
         wrong=np.full((lanes, all_guesses), 256, np.int64),
-        missed=np.zeros((lanes, back if row else 1, all_guesses), np.int32),
+        missed=np.zeros((lanes, back, all_guesses), np.int32),
         doubts=np.zeros((lanes, all_guesses), np.int64),
         bins=_bins(),
         chances=np.tile(first, (all_guesses, 1)),

@@ -186,7 +186,7 @@ def _mean(n, lane, at, num):
     doubts = n.doubts[lane]
     least = np.int64(1 << 40)
     for g in range(1, num + 3):
-        doubts[g] = _doubt(n, lane, at, g) if n.options[ROW] else n.wrong[lane, g]
+        doubts[g] = _doubt(n, lane, at, g) if n.missed.size else n.wrong[lane, g]
         least = min(least, doubts[g])
     total, weight = np.int64(0), np.int64(0)
     for g in range(1, num + 3):
@@ -304,7 +304,7 @@ def end_number(m, lane, byte):
     for g in range(n.guesses.shape[1]):
         miss = abs((level << FRACTION) - n.guesses[lane, g])
         n.wrong[lane, g] += ((miss << 4) - n.wrong[lane, g]) >> 4
-        if n.options[ROW]:
+        if n.missed.size:
             n.missed[lane, at & (n.missed.shape[1] - 1), g] = miss
     fine = _FINE_PICTURE if n.options[ROW] else _FINE_SOUND
     for g in range(n.plans.shape[0]):

@@ -57,7 +57,7 @@ def block(name):
         .ravel(),
         "colours": np.frombuffer(b"12345" + colours(rng, 5, 16).tobytes(), np.uint8),
         # The greatest differences there are, in rows that windows move along.
-        "contrast": np.where(np.arange(51 * 5) * 7 % 12 < 6, 0, 255).astype(np.uint8),
+        "contrast": np.where(np.arange(51 * 4) * 7 % 12 < 6, 0, 255).astype(np.uint8),
         "loud": rng.integers(0, 2, 120, dtype=np.uint8) * 255,
         # je, a line, mov rax, call twice: the second is of the same address
         "machine": np.frombuffer(
