@@ -1,6 +1,7 @@
 """Compresses files at several levels beside the peers; the table of every file against every peer.
 
-    python benchmarks/regress.py --out results.csv [--levels 0,1,3,6] [--peers PEERS.csv] FOLDER
+    python benchmarks/regress.py --out results.csv [--levels 0,1,3,6] [--peers PEERS.csv] [--jobs 2]
+        FOLDER
 
 Every archive is restored by a process of its own and compared, if it is not `--unrestored`. The
 standard library's xz and bzip2 and zstd are run here; PEERS.csv (columns file, cut, tool,
@@ -16,6 +17,7 @@ import lzma
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from backports import zstd
@@ -36,9 +38,9 @@ def archive_bytes(file: Path, level: str, *, restored: bool) -> int:
     """Length of the file's archive; SystemExit if it is restored and comes back changed."""
     with tempfile.TemporaryDirectory() as folder:
         archive, again = Path(folder) / "a.mbz", Path(folder) / "again"
-        run("compress", "-q", f"-{level}", "-o", str(archive), str(file))
+        run("compress", "-q", "-T", "1", f"-{level}", "-o", str(archive), str(file))
         if restored:
-            run("decompress", "-q", "-o", str(again), str(archive))
+            run("decompress", "-q", "-T", "1", "-o", str(again), str(archive))
             if again.read_bytes() != file.read_bytes():
                 sys.exit(f"{file} came back changed at level {level}")
         return archive.stat().st_size
@@ -62,6 +64,7 @@ def main() -> None:
     parser.add_argument("--levels", default="0,1,3,6")
     parser.add_argument("--unrestored", action="store_true")
     parser.add_argument("--peers", type=Path)
+    parser.add_argument("--jobs", type=int, default=2, help="files at a time, each on one thread")
     args = parser.parse_args()
     others = peers_of(args.peers) if args.peers else {}
     levels = [f"mbz -{level}" for level in args.levels.split(",")]
@@ -89,13 +92,20 @@ def main() -> None:
             row |= {"file": name, "bytes": str(len(data))}
             row |= {peer: str(len(compress(data))) for peer, compress in PEERS.items()}
         row |= {tool: sizes.get(name, "") for tool, sizes in others.items()}
-    for level in levels:
-        for name, file in files.items():
-            if not rows[name].get(level):
-                size = archive_bytes(file, level[-1], restored=not args.unrestored)
-                rows[name][level] = str(size)
-                print(name, level, size, f"{8 * size / file.stat().st_size:.4f} bpb", flush=True)
-                save()
+    with ThreadPoolExecutor(args.jobs) as pool:
+        working = {
+            pool.submit(archive_bytes, file, level[-1], restored=not args.unrestored): (name, level)
+            for level in levels
+            for name, file in files.items()
+            if not rows[name].get(level)
+        }
+        for done in as_completed(working):
+            name, level = working[done]
+            size = done.result()
+            rows[name][level] = str(size)
+            bpb = 8 * size / files[name].stat().st_size
+            print(name, level, size, f"{bpb:.4f} bpb", flush=True)
+            save()
 
 
 if __name__ == "__main__":
