@@ -7,10 +7,10 @@ their own and refuses to change those of a released one.
 
 from typing import Final
 
-FORMAT: Final = 0
+FORMAT: Final = 1
 """Of docs/format.md."""
 
-ARITHMETIC: Final = 0
+ARITHMETIC: Final = 1
 """Of predictions in archives: the exact network (docs/exact.md) and the mixing coder together."""
 
 NETWORK: Final = 0
