@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from mbz.coder import Decoder, Encoder
 from mbz.container import Coding
 from mbz.errors import Corrupt, LimitExceeded
-from mbz.exact import Predictor, Stepping, Steps
+from mbz.exact import Predictor, Stepping
+from mbz.steps import Steps
 
 if TYPE_CHECKING:
     from mbz.mixing import Mixer

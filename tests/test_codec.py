@@ -23,7 +23,7 @@ from mbz.errors import (
     ModelMismatch,
     Truncated,
 )
-from mbz.exact import COUNT_SUM, compiled_backend
+from mbz.exact import COUNT_SUM, memory
 from mbz.fields import sealed
 from mbz.mixing import SETS, Mixer
 
@@ -272,7 +272,7 @@ def test_more_lanes_than_memory_allows_are_refused_before_it_is_taken():
 def test_the_lanes_that_a_network_may_have(config):
     """With the wider of the arrays that the compiled backend keeps for each."""
     lanes = config.most_lanes
-    part = compiled_backend.part_of(config, min(lanes, 8))
+    part = memory.part_of(config, min(lanes, 8), 8)
     assert lanes >= 30
     assert arrays(part) / min(lanes, 8) * lanes < 280 << 20
 

@@ -9,13 +9,14 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mbz.errors import ModelError
 from mbz.exact.fixed import COUNT_SUM
+from mbz.steps import Steps
 from mbz.weights import Weights
 
 __all__ = [
@@ -23,20 +24,11 @@ __all__ = [
     "Predictor",
     "Shareable",
     "Stepping",
-    "Steps",
     "has_driver",
     "open_predictor",
 ]
 
 log = logging.getLogger(__name__)
-
-
-class Steps(NamedTuple):
-    """Steps of all lanes that compiled code can call for, see `mbz.pointers.call`."""
-
-    call: NDArray[np.int64]  # (2,): a function and its argument; gives the counts of the next byte
-    symbols: NDArray[np.uint8]  # (B,): takes the byte of each lane before the next call
-    counts: NDArray[np.uint32]  # (B, 256)
 
 
 class Predictor(Protocol):

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from mbz.compiled import announce
 from mbz.config import ModelConfig
-from mbz.exact import Steps, crew, fixed, kernels
+from mbz.exact import crew, fixed, kernels
 from mbz.exact.cores import usable_cores
 from mbz.exact.memory import F32, I32, I64, Job, Tables, held, network_of, part_of, scratch_of
 from mbz.pointers import room_for
+from mbz.steps import Steps
 from mbz.weights import Tensors
 
 ROWS = 64

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbz.compiled import announce
-from mbz.exact import Steps
 from mbz.mixing import kernel
 from mbz.mixing.bits import BitDecoder, BitEncoder
 from mbz.mixing.experts import SETS
 from mbz.mixing.memory import Memory, open_memory
 from mbz.mixing.start import Start, begin_with, shipped
+from mbz.steps import Steps
 
 __all__ = ["SETS", "BitDecoder", "BitEncoder", "Mixer"]
 

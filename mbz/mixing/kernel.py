@@ -9,7 +9,7 @@ import numpy as np
 
 from mbz.mixing import features as f
 from mbz.mixing.bits import decode_bit
-from mbz.mixing.compiled import function
+from mbz.mixing.compiled import call, function
 from mbz.mixing.contexts import (
     approach,
     expert_inputs,
@@ -40,7 +40,6 @@ from mbz.mixing.samples import (
     number_classes,
     number_inputs,
 )
-from mbz.pointers import call
 
 NUM_SETS = len(SELECTORS)
 FINAL_OFFSETS = tuple(sum(FINAL_SELECTORS[:n]) for n in range(len(FINAL_SELECTORS)))
