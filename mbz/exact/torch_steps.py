@@ -169,12 +169,12 @@ class SteppingPredictor(TorchPredictor):
     """`TorchPredictor` whose single steps are recorded."""
 
     steps: Steps | None = None
-    stepping = False
+    recording = False
 
     @torch.inference_mode()
     def reset(self, lanes: int) -> None:
         """Starts `lanes` empty streams; keeps what was recorded if there were as many."""
-        self.stepping = False
+        self.recording = False
         if self.steps is not None and len(self.steps.before_BH) != lanes:
             self.steps = None
         super().reset(lanes)
@@ -186,15 +186,15 @@ class SteppingPredictor(TorchPredictor):
             return super().counts()
         if self.steps is None:
             self.steps = Steps(self)
-        if not self.stepping:
+        if not self.recording:
             self.steps.begin()
-            self.stepping = True
+            self.recording = True
         return self.steps.next()
 
     @torch.inference_mode()
     def push(self, symbols_B: NDArray[np.uint8]) -> None:
         """Appends one byte to each lane."""
-        if self.stepping and self.steps is not None:
+        if self.recording and self.steps is not None:
             self.steps.push(symbols_B)
         else:
             super().push(symbols_B)
@@ -202,7 +202,7 @@ class SteppingPredictor(TorchPredictor):
     @torch.inference_mode()
     def score_part(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.float32]:
         """`score` of so few bytes that what they need in between fits in the cache."""
-        if self.stepping and self.steps is not None:
+        if self.recording and self.steps is not None:
             self.steps.back()
-            self.stepping = False
+            self.recording = False
         return super().score_part(symbols_BS)
