@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from mbz.errors import FailedElsewhere, MbzError
 
 if TYPE_CHECKING:
@@ -118,3 +120,14 @@ def _duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} s"
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """Turns what the library says of settings and data into errors of the user."""
+    try:
+        yield
+    except FailedElsewhere:  # that process tells the user
+        raise typer.Exit(1) from None
+    except ValueError as error:
+        raise MbzError(str(error)) from error

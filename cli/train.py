@@ -1,14 +1,13 @@
 """`mbz train`: files to a model."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from mbz.errors import FailedElsewhere, MbzError
+from mbz.errors import MbzError
 
 from . import files, options, runs
 from .stopping import stopping
@@ -99,7 +98,7 @@ def train(
         "train": train_flags | {"seed": seed, "shard": shard or None},
         "data": {"paths": [*(data or ()), *(more or ())] or None, "kind": kind, "scan": scan},
     }
-    with ui.reporting(), _plainly():
+    with ui.reporting(), runs.plainly():
         from mbz.training import record
         from mbz.training.run import CHECKPOINTS, CONFIG, run
 
@@ -132,14 +131,3 @@ def train(
         if leads:
             ui.tell(f"{out}: {runs.result(folder, outcome)}")
     ui.exit()
-
-
-@contextmanager
-def _plainly() -> Iterator[None]:
-    """Turns what the library says of settings and data into errors of the user."""
-    try:
-        yield
-    except FailedElsewhere:  # that process tells the user
-        raise typer.Exit(1) from None
-    except ValueError as error:
-        raise MbzError(str(error)) from error
