@@ -92,6 +92,7 @@ def main() -> None:
             row |= {"file": name, "bytes": str(len(data))}
             row |= {peer: str(len(compress(data))) for peer, compress in PEERS.items()}
         row |= {tool: sizes.get(name, "") for tool, sizes in others.items()}
+    save()
     with ThreadPoolExecutor(args.jobs) as pool:
         working = {
             pool.submit(archive_bytes, file, level[-1], restored=not args.unrestored): (name, level)

@@ -11,6 +11,11 @@ try:
 except ImportError:  # where this runs uncompiled there is no code to call
     call = None
 
-# Calls would hand over some 300 words of arrays each, so that all is inlined.
 _HERE = Path(__file__).parent
-function = compiler((*_HERE.glob("*.py"), _HERE.parent / "pointers.py"), forceinline=True)
+_SOURCES = (*_HERE.glob("*.py"), _HERE.parent / "pointers.py")
+
+# Calls would hand over some 300 words of arrays each, so that all is inlined.
+function = compiler(_SOURCES, forceinline=True)
+
+# But not what takes few arrays and is called from several places: each would be compiled again.
+apart = compiler(_SOURCES)

@@ -4,7 +4,7 @@ Sums of products fade by 1 / 2**fade a step. Their normal equations are solved b
 L D L' in fixed point: `_FINE` fractional bits for L and the weights, at most 2**_TOP for the sums.
 """
 
-from mbz.mixing.compiled import function
+from mbz.mixing.compiled import apart, function
 
 _FINE = 22
 _TOP = 30
@@ -33,7 +33,7 @@ def gather(sums, values, size, fine, fade):
             sums[i, j] += v * values[j] - (sums[i, j] >> fade)
 
 
-@function
+@apart
 def solve(sums, weights, lower, scaled, size, ridge):
     """Weights (size,) in 1/2**22 from the sums; lower, scaled (W, W) and W > size are scratch.
 
