@@ -81,11 +81,8 @@ class Naming:
 
     def apart(self, inputs: list[str]) -> bool:
         """Whether each input has an output of its own, so that their order does not matter."""
-        try:
-            targets = {self._target(name) for name in inputs}
-        except Refused:
-            return False
-        return len(targets) == len(inputs) and STREAM not in (*targets, *inputs)
+        places = inputs if self.folder is None else map(str, self._below.values())
+        return len({*places, STREAM}) > len(inputs) and not (self.output or self.stdout)
 
     def target(self, name: str) -> str:
         """Returns the name of the output for one input; `-` is standard output.
