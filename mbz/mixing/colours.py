@@ -49,17 +49,20 @@ class Colours(NamedTuple):
 def open_colours(numbers: int, lanes: int) -> Colours:
     """The memory before the first pixel of a block of so many numbers; 0 if they are no colours."""
     some = min(numbers, 1)
+    added, nearest, shares = _added(), np.zeros((2, 2, 0), np.int64), np.zeros((2, 0, 0), np.int64)
+    if some:  # most blocks have none, and these take milliseconds to make
+        nearest, shares = _nearest(added), _first_shares()
     return Colours(
-        added=(added := _added()),
+        added=added,
         green=np.array([[46802, 22554], [22554, 46802]]),
-        nearest=_nearest(added),
+        nearest=nearest,
         fit=np.full(2, 1 << FIT - 1),
         chroma=np.zeros((2, numbers), np.int16),
         misses=np.zeros((2, numbers), np.int16),
         lately=np.full((2, _PHASES), 1024),
         sums=np.zeros((2, _PHASES, TERMS + 1, TERMS + 1), np.int64),
         weights=np.zeros((2, _PHASES, TERMS + 1), np.int64),
-        shares=_first_shares(),
+        shares=shares,
         values=np.zeros((lanes, 2, TERMS + 1), np.int64),
         state=np.zeros((lanes, 8), np.int64),
         counts=np.zeros((lanes, 257), np.int64),
