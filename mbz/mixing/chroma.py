@@ -23,6 +23,7 @@ from mbz.mixing.colours import (
 )
 from mbz.mixing.compiled import function
 from mbz.mixing.distances import FRACTION, class_of
+from mbz.mixing.guesses import CHANNELS, ROW
 from mbz.mixing.learn import adapted, chance, logit
 
 _STEP = 182  # that a difference which came adds at most to these shares, three times
@@ -79,7 +80,7 @@ def expect_colour(n, lane, at, channel, odd):
 def _guess_chroma(n, lane, at, odd):
     """Guesses of both chroma of a pixel whose first channel is known."""
     c = n.colours
-    left, up = n.options[1], n.options[2]
+    left, up = n.options[CHANNELS], n.options[ROW]
     state = c.state[lane]
     state[ORDER] = c.fit[1] > c.fit[0]
     phase = (at // up & 1) << 1 | odd

@@ -24,6 +24,10 @@ VIEW_SIZE = 128
 RING = 16  # columns that windows have yet to leave, and the one they come to
 ECHO = 256  # samples that the filter of sound sees
 
+# Options and plans of `Numbers`.
+WIDTH, CHANNELS, ROW, PHASE, REACH, PLAIN = range(6)
+SIZE, FADE, EVERY, BY_COLUMN, AROUND, RADIUS, DOWN, COLUMNS, RIDGE = range(9)
+
 _WIDEST_ROW = 1 << 15  # of all lanes, that what is around is kept for: some 100 MB
 
 _Terms: TypeAlias = list[tuple[int, int]]
@@ -112,11 +116,11 @@ def _sound(channels: int) -> list[Guess]:
 class Numbers(NamedTuple):
     """See `open_numbers`. L lanes, G guesses, C channels, T terms, W = WIDEST + 1."""
 
-    options: _I64  # width, channels, row (0 for sound), phase, farthest number that terms reach,
-    # and which guess is the plain one
+    options: _I64  # WIDTH, CHANNELS, ROW (0 for sound), PHASE, farthest number that terms REACH,
+    # and which guess is the PLAIN one
     terms: _I64  # (G, T, 2) numbers back
-    plans: _I64  # (G, 9): terms, fade (0: fixed weights), every, by column, number among those with
-    # a radius, radius, down, where their columns begin, ridge
+    plans: _I64  # (G, 9): number of terms, FADE (0: fixed weights), EVERY, BY_COLUMN, number AROUND
+    # among those with a radius, RADIUS, DOWN, where their COLUMNS begin, RIDGE
     sums: _I64  # (G, 2C, W, W), the channels of odd columns last
     weights: _I64  # (G, 2C, W)
     lower: _I64  # (W, W) scratch of the solver
@@ -160,9 +164,10 @@ def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, pha
     """
     guesses: list[Guess] = []
     width, channels, row = 1, unit, stride
+    windowed = use == "pixels" and row * lanes <= _WIDEST_ROW
     if use == "pixels":
         guesses = _picture(row, channels)
-        if row * lanes > _WIDEST_ROW:
+        if not windowed:
             guesses = [
                 guess._replace(radius=0, fade=guess.fade and 9, ridge=0) for guess in guesses
             ]
@@ -188,11 +193,10 @@ def open_numbers(use: str, size: int, lanes: int, *, stride: int, unit: int, pha
     fitted = sum(guess.fade > 0 for guess in guesses)
     plain = fitted + 1 + (use == "pixels") + (use == "pixels" and channels > 1)
     reach = max(int(terms.max(initial=0)), channels)
-    numbers = (
-        (size + phase) // width + 4 * channels if num else 0
-    )  # narrow rows reach beyond the end
+    # Narrow rows reach beyond the end.
+    numbers = (size + phase) // width + 4 * channels if num else 0
     back = 0
-    if row and num and row * lanes <= _WIDEST_ROW:
+    if windowed:
         back = 1 << min(2 * row + 4 * channels, numbers // lanes + 1).bit_length()
     first = np.zeros(0, np.int32)
     if num:

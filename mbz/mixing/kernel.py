@@ -29,8 +29,13 @@ from mbz.mixing.memory import (
     BUCKETS,
     EXPERT_INPUTS,
     FINAL_SELECTORS,
+    FULLY,
+    INPUTS,
     MATCH_INPUTS,
+    NETWORK,
     SELECTORS,
+    STRIDE,
+    UNIT,
 )
 from mbz.mixing.mixers import approach_calibrations, approach_weights, learn_weights, mix
 from mbz.mixing.samples import (
@@ -44,7 +49,6 @@ from mbz.mixing.samples import (
 NUM_SETS = len(SELECTORS)
 FINAL_OFFSETS = tuple(sum(FINAL_SELECTORS[:n]) for n in range(len(FINAL_SELECTORS)))
 OFFSETS = tuple(sum(SELECTORS[:n]) for n in range(NUM_SETS))
-NETWORK, STRIDE, INPUTS, UNIT, FULLY = range(5)
 
 
 @function

@@ -100,6 +100,7 @@ class Memory(NamedTuple):
 
 
 OPTIONS = ("network", "stride", "inputs", "unit", "fully")
+NETWORK, STRIDE, INPUTS, UNIT, FULLY = range(len(OPTIONS))
 
 
 def open_memory(

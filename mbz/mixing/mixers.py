@@ -5,13 +5,12 @@ import numpy as np
 from mbz.mixing import features as f
 from mbz.mixing.compiled import function
 from mbz.mixing.learn import squashed
-from mbz.mixing.memory import REFINED, REFINED_STEP
+from mbz.mixing.memory import NETWORK, REFINED, REFINED_STEP
 from mbz.mixing.samples import number_classes
 from mbz.mixing.tables import LIMIT
 from mbz.mixing.vectors import WIDTH, each_of_whole, fetch, item, least, most, put
 
 RATE, RATE_AT_FIRST, RATE_BYTES = 90, 200, 4096  # of the first layer; the extra halves by then
-NETWORK = 0  # of options
 
 
 @each_of_whole

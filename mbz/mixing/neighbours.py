@@ -8,7 +8,7 @@ along by adding one and taking one off. Products are packed: i, j at i (i + 1) /
 import numpy as np
 
 from mbz.mixing.compiled import function
-from mbz.mixing.guesses import RING
+from mbz.mixing.guesses import AROUND, CHANNELS, COLUMNS, DOWN, FADE, RADIUS, RING, ROW, SIZE
 
 PRODUCT = 10  # fractional bits of products: of bytes, so that those of a column are below 2**31
 
@@ -16,10 +16,10 @@ PRODUCT = 10  # fractional bits of products: of bytes, so that those of a column
 @function
 def products_around(n, lane, g, at, channel, sums):
     """Moves the window of guess g to number `at`; its sums as regression.py wants them."""
-    a, radius = n.plans[g, 4], n.plans[g, 5]
-    channels, row = n.options[1], n.options[2]
+    a, radius = n.plans[g, AROUND], n.plans[g, RADIUS]
+    channels, row = n.options[CHANNELS], n.options[ROW]
     column, columns = at % row // channels, (row - channel + channels - 1) // channels
-    size = n.plans[g, 0] + 1
+    size = n.plans[g, SIZE] + 1
     window, so_far = n.windows[lane, a, channel], n.so_far[lane, a, channel]
     if column == 0:
         for each in range(max(columns - radius - 1, 0), columns):
@@ -44,16 +44,16 @@ def products_around(n, lane, g, at, channel, sums):
 @function
 def _first(n, g, channel, column):
     """Where the products of a column begin."""
-    size = n.plans[g, 0] + 1
-    return n.plans[g, 7] + (column * n.options[1] + channel) * (size * (size + 1) // 2)
+    size = n.plans[g, SIZE] + 1
+    return n.plans[g, COLUMNS] + (column * n.options[CHANNELS] + channel) * (size * (size + 1) // 2)
 
 
 @function
 def _slide(n, lane, g, channel, column, sign):
     """Adds a column to the window, or takes it off."""
-    size = n.plans[g, 0] + 1
+    size = n.plans[g, SIZE] + 1
     first = _first(n, g, channel, column)
-    window, products = n.windows[lane, n.plans[g, 4], channel], n.columns[lane]
+    window, products = n.windows[lane, n.plans[g, AROUND], channel], n.columns[lane]
     for k in range(size * (size + 1) // 2):
         window[k] += sign * np.int64(products[first + k])
 
@@ -61,8 +61,8 @@ def _slide(n, lane, g, channel, column, sign):
 @function
 def _fold(n, lane, g, channel, column):
     """Takes what came in this row into the products of its column, once the window is past it."""
-    a, down = n.plans[g, 4], n.plans[g, 6]
-    size = n.plans[g, 0] + 1
+    a, down = n.plans[g, AROUND], n.plans[g, DOWN]
+    size = n.plans[g, SIZE] + 1
     values = n.ring[lane, a, channel, column % RING]
     if values[size] != column + 1:
         return  # the lane began later
@@ -80,9 +80,9 @@ def _fold(n, lane, g, channel, column):
 @function
 def note_products(n, lane, g, at, channel, values):
     """After a number: its differences and itself, the last of values."""
-    a, fade = n.plans[g, 4], n.plans[g, 1]
-    size = n.plans[g, 0] + 1
-    column = at % n.options[2] // n.options[1]
+    a, fade = n.plans[g, AROUND], n.plans[g, FADE]
+    size = n.plans[g, SIZE] + 1
+    column = at % n.options[ROW] // n.options[CHANNELS]
     kept, so_far = n.ring[lane, a, channel, column % RING], n.so_far[lane, a, channel]
     k = 0
     for i in range(size):

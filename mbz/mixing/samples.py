@@ -12,13 +12,28 @@ from mbz.mixing.chroma import colour_inputs, end_colour, expect_colour, learn_co
 from mbz.mixing.colours import MEAN, ON
 from mbz.mixing.compiled import function
 from mbz.mixing.distances import FRACTION, bin_of, class_of
-from mbz.mixing.guesses import BINS, CLASSES, ECHO, VIEW_SIZE
+from mbz.mixing.guesses import (
+    BINS,
+    BY_COLUMN,
+    CHANNELS,
+    CLASSES,
+    ECHO,
+    EVERY,
+    FADE,
+    PHASE,
+    PLAIN,
+    RADIUS,
+    REACH,
+    RIDGE,
+    ROW,
+    SIZE,
+    VIEW_SIZE,
+    WIDTH,
+)
 from mbz.mixing.learn import adapted, chance, logit
 from mbz.mixing.neighbours import PRODUCT, note_products, products_around
 
-WIDTH, CHANNELS, ROW, PHASE, REACH, PLAIN = range(6)  # of options
 INDEX, PLACE, KNOWN, READY, WHOLE, DONE, NEAR, LATELY, CHANNEL, COLUMN, ODD, VIEWS = range(12)
-RADIUS, RIDGE = 5, 8  # of plans
 _JOINT_FADE = 8
 VIEW_PLAIN = 3  # the view of the plain guess, by where it was right; the others are of the mean
 _FINE_PICTURE, _FINE_SOUND = 14, 8
@@ -77,7 +92,7 @@ def _guess(n, lane, state):
     if not state[READY]:
         return
     for g in range(num):
-        size = n.plans[g, 0]
+        size = n.plans[g, SIZE]
         values = n.values[lane, g]
         if state[WHOLE]:
             for k in range(size):
@@ -85,7 +100,7 @@ def _guess(n, lane, state):
         else:
             _differ_at_first(n, lane, g, at)
         values[size] = base
-        kind = channel + channels * state[ODD] * n.plans[g, 3]
+        kind = channel + channels * state[ODD] * n.plans[g, BY_COLUMN]
         if n.plans[g, RADIUS]:
             products_around(n, lane, g, at, channel, n.sums[g, kind])
             _fit(n, g, kind)
@@ -138,7 +153,7 @@ def _guess(n, lane, state):
 def _differ_at_first(n, lane, g, at):
     """Differences of guess g where some numbers that they reach to are before the lane."""
     first = at - n.state[lane, DONE]
-    for k in range(n.plans[g, 0]):
+    for k in range(n.plans[g, SIZE]):
         one, two = at - n.terms[g, k, 0], at - n.terms[g, k, 1]
         n.values[lane, g, k] = n.levels[one] - n.levels[two] if min(one, two) >= first else 0
 
@@ -308,7 +323,7 @@ def end_number(m, lane, byte):
             n.missed[lane, at & (n.missed.shape[1] - 1), g] = miss
     fine = _FINE_PICTURE if n.options[ROW] else _FINE_SOUND
     for g in range(n.plans.shape[0]):
-        size, fade, every = n.plans[g, 0], n.plans[g, 1], n.plans[g, 2]
+        size, fade, every = n.plans[g, SIZE], n.plans[g, FADE], n.plans[g, EVERY]
         if not fade or state[COLUMN] == 0:
             continue
         values = n.values[lane, g]
@@ -316,7 +331,7 @@ def end_number(m, lane, byte):
         if n.plans[g, RADIUS]:
             note_products(n, lane, g, at, channel, values)
             continue
-        kind = channel + channels * state[ODD] * n.plans[g, 3]
+        kind = channel + channels * state[ODD] * n.plans[g, BY_COLUMN]
         regression.gather(n.sums[g, kind], values, size, fine, fade)
         if at // channels % every == 0:
             _fit(n, g, kind)
@@ -331,7 +346,7 @@ def end_number(m, lane, byte):
 
 @function
 def _fit(n, g, kind):
-    size, ridge = n.plans[g, 0], n.plans[g, RIDGE]
+    size, ridge = n.plans[g, SIZE], n.plans[g, RIDGE]
     regression.solve(n.sums[g, kind], n.weights[g, kind], n.lower, n.scaled, size, ridge << PRODUCT)
 
 

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from mbz.errors import MbzError
 from mbz.mixing import tables
 from mbz.mixing.experts import names_of
-from mbz.mixing.memory import SELECTORS, Memory
+from mbz.mixing.memory import INPUTS, NETWORK, SELECTORS, Memory
 
 CHANCES: Final = ("state_chance", "slot_chance", "run_chance", "match_chance", "network_chance")
 """Tables of adaptive chances; the first three by expert."""
@@ -78,7 +78,7 @@ def shipped() -> Start:
 
 def begin_with(start: Start, memory: Memory, use: str) -> None:
     """Writes the start states of a set into a memory that has seen nothing, if there are any."""
-    key = key_of(use, network=bool(memory.options[0]))
+    key = key_of(use, network=bool(memory.options[NETWORK]))
     if key not in start.experts:
         return
     old, names = start.experts[key], names_of(use)
@@ -114,7 +114,7 @@ def _begin_some_weights(
     weights: NDArray[np.int32], memory: Memory, pairs: list[tuple[int, int]], old: int, new: int
 ) -> None:
     """Copies the weights of the experts that the file knows, and those after all experts."""
-    inputs = int(memory.options[2])
+    inputs = int(memory.options[INPUTS])
     for j in range(inputs):
         for e, at in pairs:
             memory.weights[:, j * new + e] = weights[:, j * old + at]
