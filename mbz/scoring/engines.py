@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mbz import weights, zoo
 from mbz.baselines import Network, build
 from mbz.exact import Predictor, open_predictor
+from mbz.exact.cores import usable_cores
 from mbz.exact.torch_open import find_device
 from mbz.layers import LOG2_E
 from mbz.model import Megabyte
@@ -17,8 +18,9 @@ from mbz.scoring.windows import Engine
 from mbz.training import checkpoint
 from mbz.training.start import trained
 
-# Bytes at once. On a GPU its memory is the limit, and of baselines that torch's attention takes
-# less than 65536 patches; the integers' 256 counts a byte should stay in a cache.
+# Bytes at once, on a CPU by each thread. On a GPU its memory is the limit, and of baselines that
+# torch's attention takes less than 65536 patches; the integers' 256 counts a byte should stay in a
+# cache.
 MOST = {"cuda": 1 << 19, "cpu": 1 << 13}
 MOST_OF_BASELINE = {"cuda": 1 << 17, "cpu": 1 << 13}
 
@@ -43,7 +45,8 @@ def open_engine(name_or_path: str | None, device: str, threads: int | None) -> E
     exported = run is None or checkpoint.newest(run) is None or (run / zoo.WEIGHTS).exists()
     if place.type == "cpu" and exported:
         model = weights.read(zoo.find(name_or_path))
-        return IntegerEngine(open_predictor(model, device, threads), model.config.patch)
+        predictor = open_predictor(model, device, threads)
+        return IntegerEngine(predictor, model.config.patch, threads or usable_cores())
     config, state = trained(name_or_path or str(zoo.find(None)))
     network = build(config)
     network.load_state_dict(state)
@@ -73,8 +76,8 @@ class FloatEngine:
 class IntegerEngine:
     """The coder's own arithmetic over windows in place of lanes."""
 
-    def __init__(self, predictor: Predictor, patch: int) -> None:
-        self.predictor, self.patch, self.most = predictor, patch, MOST["cpu"]
+    def __init__(self, predictor: Predictor, patch: int, threads: int = 1) -> None:
+        self.predictor, self.patch, self.most = predictor, patch, MOST["cpu"] * threads
 
     def bits(self, bytes_BT: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Bits (B, T) of each byte."""
