@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-__all__ = ["PARTIAL", "appearing"]
+__all__ = ["PARTIAL", "appearing", "sync"]
 
 PARTIAL: Final = r"\.mbz-[0-9a-f]{16}\.tmp"
 """Names of files that are not complete, where they need names."""
@@ -49,7 +49,7 @@ def appearing(path: Path, like: os.stat_result | None = None) -> Iterator[Binary
         partial.unlink(missing_ok=True)
         raise
     with suppress(OSError):  # some systems cannot open a folder; the file itself is safe
-        _sync_folder(path.parent)
+        sync(path.parent)
 
 
 def _nameless(folder: Path, mode: int) -> BinaryIO | None:
@@ -76,8 +76,9 @@ def _copy_status(status: os.stat_result, file: Path | int) -> None:
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Waits until a file, or what a folder lists, is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -6,7 +6,6 @@ bears the name step-N is whole, wherever the process was killed.
 """
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from mbz.atomic import sync
 from mbz.baselines.config import NetworkConfig, network_config
 from mbz.errors import MbzError
 
@@ -125,15 +125,6 @@ def read_weights(checkpoint: Path) -> tuple[NetworkConfig, dict[str, Tensor]]:
     """The shape of the model and its float weights, the averaged ones if there are any."""
     tensors = read(checkpoint, "average") or read(checkpoint, "model")
     return read_config(checkpoint), tensors
-
-
-def sync(path: Path) -> None:
-    """Waits until a file, or what a folder lists, is on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _path(run: Path, step: int) -> Path:

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from mbz.atomic import sync
 from mbz.errors import MbzError
-from mbz.training import checkpoint
 
 LOG = "log.jsonl"
 CURVE = "curve.png"
@@ -49,7 +49,7 @@ class Record:
     def sync(self) -> None:
         """Waits until all is on disk."""
         self._lines.flush()
-        checkpoint.sync(self._path)
+        sync(self._path)
 
     def __enter__(self) -> Self:
         return self

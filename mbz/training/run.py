@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from mbz import quantize
+from mbz.atomic import sync
 from mbz.baselines import Network
 from mbz.config import ModelConfig
 from mbz.errors import MbzError
@@ -249,6 +250,6 @@ def _export(config: RunConfig, folder: Path) -> None:
     partial = folder / ".export"
     shutil.rmtree(partial, ignore_errors=True)
     path = quantize.export(model, config.name or folder.resolve().name, partial)
-    checkpoint.sync(path)
+    sync(path)
     path.replace(folder / path.name)
     partial.rmdir()
