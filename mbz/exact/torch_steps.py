@@ -15,29 +15,29 @@ from torch import Tensor
 
 from mbz.exact.torch_backend import Block, Heads, Stack, TorchPredictor
 
-_PLACE = 4  # numbers for each stack: slot, row of the rotary table, first and last hidden slot
+_PLACE = 2  # numbers for each stack
 
 
-def place(t: int, window: int) -> tuple[int, int, int, int]:
-    """Where position t goes in the ring of 2W slots, and the slots that it does not see."""
+def place(t: int, window: int) -> tuple[int, int]:
+    """The slot of position t in the ring of 2W; it does not see those from there to the second."""
     slot = t % (2 * window)
     even = t // window % 2 == 0
     hidden_to = window if even and t >= window else 2 * window
-    return slot, slot, slot + 1, hidden_to
+    return slot, hidden_to
 
 
 class Places:
     """The place of a position in a stack: numbers on the device that later steps overwrite."""
 
     def __init__(self, numbers: Tensor, stack: Stack) -> None:
-        self.slot, self.row, self.first, self.last = numbers.split(1)
+        self.slot, self.hidden_to = numbers.split(1)
         self.stack = stack
         self.slots = torch.arange(2 * stack.blocks[0].config.window, device=numbers.device)
 
     def __call__(self, x_BSD: Tensor) -> Tensor:
         """`Stack.extend` by one position."""
-        self.hidden = (self.slots >= self.first) & (self.slots < self.last)
-        cos, sin = self.stack.rotary.index_select(-2, self.row)[:, :, None]
+        self.hidden = (self.slots > self.slot) & (self.slots < self.hidden_to)
+        cos, sin = self.stack.rotary.index_select(-2, self.slot)[:, :, None]
         for block in self.stack.blocks:
             x_BSD = block.extend(x_BSD, (cos, sin), self.look)
         return x_BSD

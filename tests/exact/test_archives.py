@@ -15,6 +15,7 @@ from mbz.exact import Predictor, open_predictor
 from mbz.exact.reference import ReferencePredictor
 from mbz.exact.torch_backend import TorchPredictor
 from mbz.exact.torch_matrix import FloatMatrix
+from mbz.exact.torch_steps import SteppingPredictor
 from mbz.payload import decode, encode
 
 # The tiny model: patch 4, local window 8 bytes, global window 6 patches. The other one, with an
@@ -34,6 +35,7 @@ def backends(folder) -> dict[str, Predictor]:
     return {
         "reference": ReferencePredictor(model.config, model.tensors),
         "torch": TorchPredictor(model.config, model.tensors, cpu, FloatMatrix),
+        "steps": SteppingPredictor(model.config, model.tensors, cpu, FloatMatrix),
         "chosen": open_predictor(model, "cpu"),
     }
 
@@ -57,7 +59,7 @@ def test_every_backend_restores_what_another_made(folder, backends, lanes, sizes
         coding = Coding(lanes=min(lanes, size), network=True, experts=size % 3)
         code = encode(data[:size], coding, backends["chosen"], lambda _: None)
         # The slow ones see whole patches, of the model's 4 bytes, and all that is near a window.
-        for name, every in (("chosen", 1), ("torch", 4), ("reference", 8)):
+        for name, every in (("chosen", 1), ("torch", 4), ("steps", 4), ("reference", 8)):
             if size > 64 or size % every == 0:
                 if name != "chosen":
                     assert encode(data[:size], coding, backends[name], lambda _: None) == code
