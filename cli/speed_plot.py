@@ -33,9 +33,8 @@ def draw(results: Sequence[Result], file: BinaryIO) -> None:
         ours = {program: points[program] for program in points if program.startswith("mbz")}
         speeds, ratios = ([point[i] for point in ours.values()] for i in (0, 1))
         axes.plot(speeds, ratios, "o-", color="black", label="mbz")
-        for program, point in ours.items():
-            level = program.removeprefix("mbz ")
-            axes.annotate(level, point, xytext=(4, 5), textcoords="offset points")
+        for names, point in _labels(ours).items():
+            axes.annotate(names, point, xytext=(4, 5), textcoords="offset points")
         for program, (speed, ratio) in points.items():
             if program not in ours:
                 axes.plot(speed, ratio, "s", label=program)
@@ -45,3 +44,18 @@ def draw(results: Sequence[Result], file: BinaryIO) -> None:
     both[0].set_ylabel("ratio, input / archive")
     figure.legend(*both[0].get_legend_handles_labels(), loc="outside right center")
     figure.savefig(file, format="png", dpi=120)
+
+
+def _labels(ours: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """Names of levels and where they go; levels that nearly coincide share one."""
+    near: list[tuple[list[str], tuple[float, float]]] = []
+    for program, (speed, ratio) in ours.items():
+        names = next((n for n, at in near if _close(at[0], speed) and _close(at[1], ratio)), None)
+        if names is None:
+            near.append((names := [], (speed, ratio)))
+        names.append(program.removeprefix("mbz "))
+    return {", ".join(names): at for names, at in near}
+
+
+def _close(a: float, b: float) -> bool:
+    return abs(a - b) < 0.06 * a
