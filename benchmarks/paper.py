@@ -2,11 +2,11 @@
 
     python benchmarks/paper.py --data DATA --out OUT --gpus 2 --workers 3
 
-Rows, shapes and budgets are in paper.toml; DATA has the folders text, images64, images256 and
-audio, each with a folder train and a folder test. Rows of a table are matched by compute as
-measured: first each shape is timed with a GPU to itself, then each row trains for as many steps as
-its budget of seconds holds, so that several may share a GPU meanwhile. Rows that generate are timed
-at the end, one at a time.
+Rows, shapes and budgets are in paper.toml; paper_data.py writes DATA. Rows of a table are matched
+by compute as measured: first each shape is timed with a GPU to itself, then each row trains for as
+many steps as its budget of seconds holds, so that several may share a GPU meanwhile. A run scores
+those of its weights that did best on files held out of training. Rows that generate are timed at
+the end, one at a time. Rows with several seeds show means and standard deviations.
 
 OUT/results.json is written row by row. Started again, the program goes on: what is there is not
 run again, what failed is. OUT/NAME.log has what the commands of a row said.
@@ -15,6 +15,7 @@ run again, what failed is. OUT/NAME.log has what the commands of a row said.
 import argparse
 import gc
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -22,17 +23,24 @@ import sys
 import threading
 import time
 import tomllib
+from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from statistics import fmean, stdev
 from typing import Any
 
 import tomli_w
 
 TIMED = 20
 """Steps by which a shape is timed."""
+HELD_OUT = 0.03
+"""Share of the files to train on by which runs choose the best of their weights."""
+VALIDATIONS = 4
+ROOM = 0.9
+"""Share of a device's memory that its runs may fill; what they take was measured one by one."""
 Json = dict[str, Any]
 
 
@@ -52,16 +60,17 @@ class Store:
         """Adds a value or replaces it."""
         with self.lock:
             self.values[key] = value
-            partial = self.path.with_suffix(".partial")
-            partial.write_text(json.dumps(self.values, indent=1), encoding="utf-8")
-            partial.replace(self.path)
+            new = self.path.with_suffix(".partial")
+            new.write_text(json.dumps(self.values, indent=1), encoding="utf-8")
+            new.replace(self.path)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row of a table: what it is called, and the settings of its run but for the steps."""
+    """A run for a row of a table: its settings but for the steps, and the seed."""
 
     name: str
+    seed: int
     given: Json
     settings: Json
     seconds: float
@@ -75,24 +84,26 @@ class Row:
 
 
 def rows_of(configs: Json, data: Path) -> list[Row]:
-    """All rows in their order."""
+    """The runs of all rows in their order, first those of the first seed."""
     rows = []
     for given in configs["rows"]:
         base, shape = configs["data"][given["data"]], configs["shapes"][given["shape"]]
         train = base["train"] | shape.get("train", {}) | given.get("train", {})
         model = {key: value for key, value in shape.items() if key != "train"}
-        files = {"paths": [str(data / given["data"] / "train")], "validation": 0.0}
+        files = {"paths": [str(data / given["data"] / "train")], "validation": HELD_OUT}
         files |= {"kind": base["kind"]} | ({"scan": given["scan"]} if "scan" in given else {})
-        rows.append(
+        rows += [
             Row(
-                name=given["name"],
+                name=f"{given['name']}-{seed}" if seed else given["name"],
+                seed=seed,
                 given=given,
                 settings={"model": model, "train": train, "data": files},
                 seconds=given.get("seconds", base["seconds"]),
                 test=data / given["data"] / "test",
             )
-        )
-    return rows
+            for seed in range(given.get("seeds", 1))
+        ]
+    return sorted(rows, key=lambda row: row.seed)
 
 
 def environment(gpu: int | None) -> dict[str, str]:
@@ -111,16 +122,21 @@ def time_shapes(file: Path) -> None:
     from mbz.training import settings  # noqa: PLC0415
     from mbz.training.estimate import estimate  # noqa: PLC0415
 
+    on_gpu = bool(os.environ["CUDA_VISIBLE_DEVICES"])
+    room = ROOM * torch.cuda.mem_get_info()[1] if on_gpu else math.inf
     for shape, given in json.loads(file.read_text("utf-8")).items():
         train = given["train"] | {"steps": 1}
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats()
         resolved = settings.resolve(given | {"train": train}, {}, on_cpu=False, shape_of=None)
         try:
-            found = estimate(resolved, timed=TIMED if os.environ["CUDA_VISIBLE_DEVICES"] else 1)
+            found = estimate(resolved, timed=TIMED if on_gpu else 1)
         except Exception as error:
             words = str(error).splitlines() or [repr(error)]
             print(json.dumps({"shape": shape, "error": words[0]}), flush=True)
             raise
         sizes = {"parameters": found.parameters, "multiply_adds": found.multiply_adds}
+        sizes["share"] = torch.cuda.max_memory_reserved() / room if on_gpu else 0.0
         print(json.dumps({"shape": shape, "seconds": found.seconds} | sizes), flush=True)
         gc.collect()
         torch.cuda.empty_cache()
@@ -128,7 +144,11 @@ def time_shapes(file: Path) -> None:
 
 def calibrate(rows: list[Row], gpus: list[int | None], store: Store) -> None:
     """Times the shapes that were not, each with a GPU to itself."""
-    left = {row.shape: row.settings for row in rows if row.shape not in store.values}
+    left = {  # with data that is read soon
+        row.shape: row.settings | {"data": row.settings["data"] | {"paths": [str(row.test)]}}
+        for row in rows
+        if row.shape not in store.values
+    }
     todo = [dict(list(left.items())[i :: len(gpus)]) for i in range(len(gpus))]
 
     def work(number: int) -> None:
@@ -184,18 +204,23 @@ def measured(row: Row, timing: Json, gpu: int | None, run: Path, scale: float) -
     train = row.settings["train"]
     steps = max(2, round(row.seconds * scale / timing["seconds"]))
     train = train | {"steps": steps, "warmup": min(train.get("warmup", 100), -(-steps // 10))}
+    train |= {"seed": row.seed, "validations": VALIDATIONS}
     file = run.with_suffix(".toml")
     file.write_text(tomli_w.dumps(row.settings | {"train": train}), encoding="utf-8")
     device = ("--device", "cpu" if gpu is None else "cuda")
     start = time.monotonic()
     mbz("train", "--quiet", "--config", str(file), "--out", str(run), *device, gpu=gpu, log=log)
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
+    log_lines = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
+    lines = [line for line in log_lines if "loss" in line]
+    held_out = [(line["validation"], line["step"]) for line in log_lines if "validation" in line]
     found: Json = {
         "steps": steps,
         "bytes trained": steps * train["batch"] * train["sequence"],
         "seconds": steps * timing["seconds"],
         "seconds shared": lines[-1]["seconds"],
         "training loss": sum(line["loss"] for line in lines[-50:]) / len(lines[-50:]),
+        "held out": held_out,
+        "weights after": min(held_out, default=(0.0, steps))[1] / steps,
         "parameters": timing["parameters"],
         "multiply_adds": timing["multiply_adds"],
         "bpb": {},
@@ -208,11 +233,11 @@ def measured(row: Row, timing: Json, gpu: int | None, run: Path, scale: float) -
         total = json.loads(mbz(*command, *flags, str(row.test), gpu=gpu, log=log))["total"]
         found["bpb"][name] = total["bits"] / total["bytes"]
     found["wall"] = time.monotonic() - start
-    shutil.rmtree(run / "checkpoints")
+    shutil.rmtree(run / "checkpoints" if "sample" in row.given else run)
     return found
 
 
-def generated(row: Row, gpu: int | None, run: Path) -> float:
+def generated(row: Row, gpu: int | None, run: Path) -> Json:
     """Bytes a second that `mbz sample` draws, the start of the program left out."""
     count = row.given["sample"]
     took = []
@@ -222,7 +247,7 @@ def generated(row: Row, gpu: int | None, run: Path) -> float:
         words = ("sample", "-m", str(run), "--seed", "1", "-n", str(length), *device)
         mbz(*words, gpu=gpu, log=run.with_suffix(".log"))
         took.append(time.monotonic() - start)
-    return float(count / (took[2] - took[1]))
+    return {"bytes a second": count / (took[2] - took[1])}
 
 
 def attempt(name: str, results: Store, work: Callable[[], Json]) -> None:
@@ -238,6 +263,35 @@ def attempt(name: str, results: Store, work: Callable[[], Json]) -> None:
     print(f"{time.strftime('%H:%M:%S')} {name}: {found.get('bpb', found)}", flush=True)
 
 
+@dataclass(kw_only=True)
+class Queue:
+    """Rows that wait, and the shares of each device's memory that those have that run."""
+
+    rows: list[Row]
+    timings: Json
+    taken: defaultdict[int | None, list[float]] = field(default_factory=lambda: defaultdict(list))
+    change: threading.Condition = field(default_factory=threading.Condition)
+
+    def next(self, gpu: int | None) -> Row | None:
+        """The first row that fits beside those that run; waits for room, not for rows."""
+        with self.change:
+            while self.rows:
+                for row in self.rows:
+                    share, taken = self.timings[row.shape]["share"], self.taken[gpu]
+                    if not taken or sum(taken) + share <= 1:
+                        self.rows.remove(row)
+                        taken.append(share)
+                        return row
+                self.change.wait()
+        return None
+
+    def done(self, row: Row, gpu: int | None) -> None:
+        """Gives back what a row had."""
+        with self.change:
+            self.taken[gpu].remove(self.timings[row.shape]["share"])
+            self.change.notify_all()
+
+
 def run_rows(
     rows: list[Row], gpus: list[int | None], workers: int, out: Path, scale: float
 ) -> None:
@@ -247,61 +301,63 @@ def run_rows(
     calibrate(missing, gpus, timings)
     if scale == 0:
         return
-    waiting: SimpleQueue[Row] = SimpleQueue()
     for row in missing:
-        if row.shape in timings.values:
-            waiting.put(row)
-        else:
+        if row.shape not in timings.values:
             results.set(row.name, {"error": "its shape could not be timed"})
+    timed = [row for row in missing if row.shape in timings.values]
+    queue = Queue(rows=timed, timings=timings.values)
 
     def worker(gpu: int | None) -> None:
-        while True:
-            try:
-                row = waiting.get_nowait()
-            except Empty:
-                return
-            timing, run = timings.values[row.shape], out / row.name
-            attempt(row.name, results, lambda: measured(row, timing, gpu, run, scale))  # noqa: B023
+        while (row := queue.next(gpu)) is not None:
+            timing = timings.values[row.shape]
+            attempt(row.name, results, partial(measured, row, timing, gpu, out / row.name, scale))
+            queue.done(row, gpu)
 
     with ThreadPoolExecutor(len(gpus) * workers) as pool:
         list(pool.map(worker, gpus * workers))
     for row in rows:
         found = results.values.get(row.name, {})
         if "sample" in row.given and "bpb" in found and "bytes a second" not in found:
-            run = out / row.name
-            rate = {"bytes a second": 0.0}
-            attempt(
-                row.name,
-                results,
-                lambda: rate | {"bytes a second": generated(row, gpus[0], run)},  # noqa: B023
-            )
+            rate = partial(generated, row, gpus[0], out / row.name)
+            attempt(row.name, results, rate)
+
+
+def cells(row: Row, runs: list[Json], methods: list[str]) -> list[str]:
+    """A row of a table: means over the seeds, with standard deviations where there are several."""
+    first, found = runs[0], [row.given["title"]]
+    for method in methods:
+        bits = [run["bpb"][method] for run in runs if method in run["bpb"]]
+        spread = f" ± {stdev(bits):.3f}" if len(bits) > 1 else ""
+        found.append(f"{fmean(bits):.3f}{spread}" if bits else "")
+    size, seconds = first["bytes trained"] / 1e6, first["seconds"]
+    found += [f"{first['parameters'] / 1e6:.1f} M", f"{first['multiply_adds'] / 1e6:.1f} M"]
+    found += [f"{seconds:.0f}", f"{size:.0f}", f"{size / seconds:.2f}"]
+    loss, after = (fmean(run[key] for run in runs) for key in ("training loss", "weights after"))
+    return [*found, f"{loss:.3f}", f"{after:.0%}"]
 
 
 def show(rows: list[Row], results: Json) -> None:
     """Prints the tables as far as they are filled; a row may stand in several."""
-    tables = dict.fromkeys(table for row in rows for table in row.given["tables"])
-    for table in tables:
-        chosen = [row for row in rows if table in row.given["tables"]]
-        done = [results[row.name] for row in chosen if "bpb" in results.get(row.name, {})]
-        methods = list(dict.fromkeys(name for found in done for name in found["bpb"]))
-        rates = any("bytes a second" in found for found in done)
+    runs: dict[str, list[Json]] = {row.given["name"]: [] for row in rows}
+    for row in rows:
+        if "bpb" in results.get(row.name, {}):
+            runs[row.given["name"]].append(results[row.name])
+    firsts = [row for row in rows if row.seed == 0]
+    for table in dict.fromkeys(table for row in firsts for table in row.given["tables"]):
+        chosen = [row for row in firsts if table in row.given["tables"]]
+        done = [run for row in chosen for run in runs[row.given["name"]]]
+        methods = list(dict.fromkeys(name for run in done for name in run["bpb"]))
+        rates = any("bytes a second" in run for run in done)
         heads = ["row", *methods, "parameters", "multiply-adds a byte", "s", "MB trained", "MB/s"]
-        heads += ["bytes/s generated"] if rates else []
+        heads += ["in training", "weights after", *(["bytes/s generated"] if rates else [])]
         print(f"\n## {table}\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
         for row in chosen:
-            found = results.get(row.name, {})
-            if "bpb" not in found:
-                print(f"| {row.given['title']} | {found.get('error', 'not run')} |")
+            if not (found := runs[row.given["name"]]):
+                why = results.get(row.name, {}).get("error", "not run")
+                print(f"| {row.given['title']} | {why} |")
                 continue
-            size = found["bytes trained"] / 1e6
-            cells = [row.given["title"]]
-            cells += [f"{found['bpb'][m]:.3f}" if m in found["bpb"] else "" for m in methods]
-            cells += [f"{found['parameters'] / 1e6:.1f} M", f"{found['multiply_adds'] / 1e6:.1f} M"]
-            cells += [f"{found['seconds']:.0f}", f"{size:.0f}", f"{size / found['seconds']:.2f}"]
-            if rates:
-                rate = found.get("bytes a second")
-                cells.append("" if rate is None else f"{rate:.0f}")
-            print(f"| {' | '.join(cells)} |")
+            rate = [str(round(found[0]["bytes a second"]))] if "bytes a second" in found[0] else []
+            print(f"| {' | '.join([*cells(row, found, methods), *(rate or [''] * rates)])} |")
 
 
 def main() -> None:
@@ -330,7 +386,7 @@ def main() -> None:
     configs = tomllib.loads(args.configs.read_text("utf-8"))
     rows = rows_of(configs, args.data.absolute())
     if args.rows:
-        rows = [row for row in rows if row.name in args.rows]
+        rows = [row for row in rows if row.given["name"] in args.rows]
     args.out.mkdir(parents=True, exist_ok=True)
     if not args.show:
         gpus: list[int | None] = list(range(args.gpus)) or [None]
