@@ -259,7 +259,8 @@ def attempt(name: str, results: Store, work: Callable[[], Json]) -> None:
         found = {"error": f"failed with exit code {error.returncode}"}
     except Exception as error:  # noqa: BLE001 - the other rows shall run
         found = {"error": repr(error)}
-    results.set(name, results.values.get(name, {}) | found)
+    before = {key: value for key, value in results.values.get(name, {}).items() if key != "error"}
+    results.set(name, before | found)
     print(f"{time.strftime('%H:%M:%S')} {name}: {found.get('bpb', found)}", flush=True)
 
 

@@ -84,7 +84,7 @@ def crops(picture: Pixels, size: int, count: int, seed: list[int]) -> Iterator[P
         sides = (size * 15 / 16, size * 9 / 8)
     else:
         shorter = min(picture.shape[:2])
-        sides = (min(size * 5 / 4, shorter), shorter)
+        sides = (min(size * 3 / 2, shorter), shorter)
     image = Image.fromarray(picture)
     for number in range(count):
         side = np.exp(rng.uniform(*np.log(sides)))
