@@ -88,7 +88,7 @@ def crops(picture: Pixels, size: int, count: int, seed: list[int]) -> Iterator[P
     image = Image.fromarray(picture)
     for number in range(count):
         side = np.exp(rng.uniform(*np.log(sides)))
-        x, y = (rng.uniform(0, length - side) for length in image.size)
+        x, y = (rng.uniform(0, max(length - side, 0)) for length in image.size)
         box = (x, y, x + side, y + side)
         crop = np.asarray(image.resize((size, size), Image.Resampling.LANCZOS, box))
         yield crop[:, ::-1] if number % 2 else crop
