@@ -106,23 +106,19 @@ def _candidates(weights: Weights, device: str, threads: int | None) -> Iterator[
     from mbz.exact.reference import ReferencePredictor  # noqa: PLC0415
 
     if device == "cuda" or (device == "auto" and has_driver()):
-        predictor = _open_in_torch(weights, device)
-        if predictor is not None:
-            yield predictor
+        yield from _open_in_torch(weights, device)
     try:
         from mbz.exact.compiled_backend import CompiledPredictor  # noqa: PLC0415
     except ImportError as error:
         log.info("going on without compiled kernels, slower (%s)", error)
-        predictor = _open_in_torch(weights, "cpu")
-        if predictor is not None:
-            yield predictor
+        yield from _open_in_torch(weights, "cpu")
     else:
         yield CompiledPredictor(weights.config, weights.tensors, threads)
     yield ReferencePredictor(weights.config, weights.tensors)
 
 
-def _open_in_torch(weights: Weights, device: str) -> Predictor | None:
-    """The predictor of torch; None without torch, or where "auto" finds no CUDA device."""
+def _open_in_torch(weights: Weights, device: str) -> Iterator[Predictor]:
+    """The predictors of torch; none without torch, or where "auto" finds no CUDA device."""
     try:
         from mbz.exact.torch_open import open_on  # noqa: PLC0415
     except ImportError as error:
@@ -130,8 +126,8 @@ def _open_in_torch(weights: Weights, device: str) -> Predictor | None:
         if device == "cuda":
             msg = "device cuda needs torch, which is not installed"
             raise ValueError(msg) from error
-        return None
-    return open_on(weights.config, weights.tensors, device)
+        return
+    yield from open_on(weights.config, weights.tensors, device)
 
 
 def has_driver() -> bool:

@@ -9,7 +9,7 @@ N keys, L blocks of W positions.
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -208,6 +208,7 @@ class Stack:
     def __init__(
         self, arithmetic: Arithmetic, tensors: Tensors, name: str, config: StackConfig
     ) -> None:
+        self.config = config
         self.rotary = arithmetic.put(tensors[f"{name}.rotary"])
         self.blocks = [Block(arithmetic, tensors, name, i, config) for i in range(config.layers)]
 
@@ -230,6 +231,9 @@ class Stack:
 class TorchPredictor:
     """The `Predictor` of these weights on a torch device."""
 
+    stack: ClassVar[Any] = Stack  # what it is made of; `triton_backend.py` has its own
+    linear: ClassVar[Any] = Linear
+
     def __init__(
         self,
         config: ModelConfig,
@@ -243,17 +247,18 @@ class TorchPredictor:
             a.put(tensors[f"local.{part}"]) for part in ("bytes", "position", "start")
         )
         self.ngrams = Ngrams(a, tensors, config) if config.ngram_orders else None
-        self.encoder = Stack(a, tensors, "encoder", config.encoder) if config.encoder else None
+        stack, linear = self.stack, self.linear
+        self.encoder = stack(a, tensors, "encoder", config.encoder) if config.encoder else None
         if self.encoder is None:
             self.global_bytes, self.global_position = (
                 a.put(tensors[f"global.{part}"]) for part in ("bytes", "position")
             )
         self.global_start = a.put(tensors["global.start"])
-        self.embed = Linear(a, tensors, "embed") if config.embeds_patch else None
-        self.global_stack = Stack(a, tensors, "global", config.global_stack)
-        self.project = Linear(a, tensors, "project")
-        self.local_stack = Stack(a, tensors, "local", config.local_stack)
-        self.head = Linear(a, tensors, "head")
+        self.embed = linear(a, tensors, "embed") if config.embeds_patch else None
+        self.global_stack = stack(a, tensors, "global", config.global_stack)
+        self.project = linear(a, tensors, "project")
+        self.local_stack = stack(a, tensors, "local", config.local_stack)
+        self.head = linear(a, tensors, "head")
 
     @torch.inference_mode()
     def reset(self, lanes: int) -> None:
@@ -300,11 +305,7 @@ class TorchPredictor:
         reach, t = self.before_BH.shape[1], self.t
         last_BS = bytes_BN[:, reach - 1 :]
         count = last_BS.shape[1]
-        x_BSD = self.local_bytes[last_BS]
-        if t == 0:
-            x_BSD[:, 0] = self.local_start
-        x_BSD += periodic(self.local_position, t, count)
-        self.add_ngrams(x_BSD, bytes_BN.unfold(1, reach, 1))
+        x_BSD = self.local_input(bytes_BN)
         if self.encoder is not None:
             x_BSD = self.encoder.extend(x_BSD)
         rows = last_BS if self.encoder is None else x_BSD
@@ -312,6 +313,17 @@ class TorchPredictor:
         from_global, self.states_BSD = self.states_BSD[:, :count], self.states_BSD[:, count:]
         self.t += count
         return self.counts_of(self.local_stack.extend(x_BSD + from_global))
+
+    def local_input(self, bytes_BN: Tensor) -> Tensor:
+        """3.6: the rows (B, S, D) of the next S positions."""
+        reach = self.before_BH.shape[1]
+        last_BS = bytes_BN[:, reach - 1 :]
+        x_BSD = self.local_bytes[last_BS]
+        if self.t == 0:
+            x_BSD[:, 0] = self.local_start
+        x_BSD += periodic(self.local_position, self.t, last_BS.shape[1])
+        self.add_ngrams(x_BSD, bytes_BN.unfold(1, reach, 1))
+        return x_BSD
 
     def add_ngrams(self, x_BSD: Tensor, before_BSH: Tensor) -> None:
         """3.6: adds what the tables hold for the bytes before each position, if there are any."""

@@ -1,34 +1,62 @@
 """Opens a predictor on a torch device, with what is sound and fastest there."""
 
+import logging
+from collections.abc import Iterator
+
 import torch
 
 from mbz.config import ModelConfig
 from mbz.exact import Predictor
+from mbz.exact.selftest import digest
 from mbz.exact.torch_backend import TorchPredictor
-from mbz.exact.torch_matrix import choose
+from mbz.exact.torch_matrix import Matrix, choose
 from mbz.exact.torch_steps import SteppingPredictor
 from mbz.weights import Tensors
 
+log = logging.getLogger(__name__)
 
-def open_on(config: ModelConfig, tensors: Tensors, device: str) -> Predictor | None:
-    """A predictor on "cpu" or "cuda"; None where torch has no sound integer product.
+
+def open_on(config: ModelConfig, tensors: Tensors, device: str) -> Iterator[Predictor]:
+    """Predictors on "cpu" or "cuda", the fastest first; none without a sound integer product.
 
     Args:
         config: the network.
         tensors: its weights.
-        device: where to run; "auto" takes CUDA or, where there is none, gives None.
+        device: where to run; "auto" takes CUDA or, where there is none, gives none.
 
     Raises:
         ValueError: an unknown device, or one that this machine lacks.
     """
     place = find_device(device)
     if device == "auto" and place.type == "cpu":
-        return None
+        return
     matrix = choose(place)
     if matrix is None:
+        return
+    if place.type == "cpu":
+        yield TorchPredictor(config, tensors, place, matrix)
+        return
+    fused = open_fused(config, tensors, place, matrix)
+    if fused is not None:
+        yield fused
+    yield SteppingPredictor(config, tensors, place, matrix)
+
+
+def open_fused(
+    config: ModelConfig, tensors: Tensors, device: torch.device, matrix: type[Matrix]
+) -> Predictor | None:
+    """The predictor of fused kernels, compiled; None where Triton or the device cannot have it."""
+    try:
+        from mbz.exact.triton_backend import FusedPredictor, supported  # noqa: PLC0415
+
+        if not supported(config, device):
+            return None
+        predictor = FusedPredictor(config, tensors, device, matrix)
+        digest(predictor)
+    except Exception as error:  # noqa: BLE001  (no Triton, no C compiler, too little shared memory)
+        log.info("going on without fused kernels, slower (%s)", error)
         return None
-    kind = SteppingPredictor if place.type == "cuda" else TorchPredictor
-    return kind(config, tensors, place, matrix)
+    return predictor
 
 
 def find_device(device: str) -> torch.device:

@@ -8,6 +8,8 @@ two kinds of steps, with a new patch and without, are recorded once each as a CU
 Shapes as in `torch_backend.py`.
 """
 
+from typing import Any, ClassVar
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -56,6 +58,9 @@ class Places:
 class Steps:
     """Steps of a predictor from its present state on, until `back` gives the state back to it."""
 
+    places: ClassVar[Any] = Places
+    place = staticmethod(place)
+
     def __init__(self, predictor: TorchPredictor) -> None:
         self.of, config = predictor, predictor.config
         lanes, device = len(predictor.before_BH), predictor.a.device
@@ -68,9 +73,9 @@ class Steps:
         self.numbers = self.host.to(device)
         self.in_patch, self.behind, *_ = self.numbers.split(1)
         parts = [*self.numbers[2 : self.size].split(_PLACE)]
-        self.global_step = Places(parts[0], predictor.global_stack)
-        self.local_step = Places(parts[1], predictor.local_stack)
-        self.encode = Places(parts[2], predictor.encoder) if predictor.encoder else None
+        self.global_step = self.places(parts[0], predictor.global_stack)
+        self.local_step = self.places(parts[1], predictor.local_stack)
+        self.encode = self.places(parts[2], predictor.encoder) if predictor.encoder else None
         self.symbols = self.numbers[self.size :, None]
 
         self.before_BH = predictor.before_BH.clone()
@@ -118,9 +123,9 @@ class Steps:
         patch = self.of.config.patch
         in_patch = self.t % patch
         numbers = [in_patch, (self.t - 1) % patch]
-        numbers += place(self.t // patch, self.of.config.global_stack.window)
+        numbers += self.place(self.t // patch, self.of.config.global_stack.window)
         for stack in self.stacks:
-            numbers += place(self.t, stack.blocks[0].config.window)
+            numbers += self.place(self.t, stack.config.window)
         self.host[: self.size] = torch.tensor(numbers)
         self.numbers.copy_(self.host, non_blocking=True)  # `cpu` below waits for it
         self.run(starts=in_patch == 0)
@@ -149,8 +154,7 @@ class Steps:
         of = self.of
         self.shift()
         last_B1 = self.before_BH[:, -1:]
-        x_BSD = of.local_bytes[last_B1] + of.local_position.index_select(-2, self.in_patch)
-        of.add_ngrams(x_BSD, self.before_BH[:, None])
+        x_BSD = self.local_input()
         if self.encode is not None:
             x_BSD = self.encode(x_BSD)
         self.rows.index_copy_(1, self.behind, last_B1 if self.encode is None else x_BSD)
@@ -160,6 +164,14 @@ class Steps:
         x_BSD = self.local_step(x_BSD + self.states_BPD.index_select(1, self.in_patch))
         self.counts.copy_(of.counts_of(x_BSD)[:, 0])
 
+    def local_input(self) -> Tensor:
+        """3.6: the row of the position in each lane, (B, 1, D)."""
+        of = self.of
+        rows = of.local_bytes[self.before_BH[:, -1:]]
+        x_B1D = rows + of.local_position.index_select(-2, self.in_patch)
+        of.add_ngrams(x_B1D, self.before_BH[:, None])
+        return x_B1D
+
     def shift(self) -> None:
         """Appends the bytes that came."""
         self.before_BH.copy_(torch.cat([self.before_BH[:, 1:], self.symbols], 1))
@@ -168,6 +180,7 @@ class Steps:
 class SteppingPredictor(TorchPredictor):
     """`TorchPredictor` whose single steps are recorded."""
 
+    steps_kind: ClassVar[type[Steps]] = Steps
     steps: Steps | None = None
     recording = False
 
@@ -185,7 +198,7 @@ class SteppingPredictor(TorchPredictor):
         if self.t == 0:
             return super().counts()
         if self.steps is None:
-            self.steps = Steps(self)
+            self.steps = self.steps_kind(self)
         if not self.recording:
             self.steps.begin()
             self.recording = True
