@@ -92,6 +92,7 @@ def compress(
                             lane_bytes=plan.lane_bytes or codec.DEFAULT_LANE,
                             size=size,
                             progress=progress,
+                            threads=models.threads or None,
                         )
                     if checking:
                         with ui.bar(f"{name}: verifying", size) as progress:

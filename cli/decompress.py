@@ -43,7 +43,7 @@ def decompress(
     with ui.reporting():
         from mbz.errors import MbzError
 
-        from .restore import Plan, complain, models_for, restore
+        from .restore import Plan, complain, models_for, need_of, restore
         from .several import each
 
         naming = Naming(
@@ -77,5 +77,6 @@ def decompress(
                 complain(ui, name, stats)
 
         inputs = naming.inputs(names, ui)
-        each(ui, inputs, models, unpack, apart=naming.apart(inputs))
+        share = need_of if span is None and not salvage else None
+        each(ui, inputs, models, unpack, apart=naming.apart(inputs), need_of=share)
     ui.exit()

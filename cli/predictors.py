@@ -6,7 +6,7 @@ All heavy imports of the commands are here and in the commands' bodies.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mbz import zoo
@@ -38,6 +38,7 @@ class Models:
     threads: int | None
     _opened: dict[Path, tuple[Predictor, ModelId]] = field(default_factory=dict)
     _shared: Models | None = None
+    _seat: tuple[bytes, Predictor] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def cores(self) -> int:
@@ -52,6 +53,10 @@ class Models:
     def apart(self) -> Models:
         """Returns the same models for one thread beside others, with predictors of its own."""
         return Models(folder=self.folder, device=self.device, threads=1, _shared=self)
+
+    def seated(self, fingerprint: bytes, seat: Predictor) -> Models:
+        """Returns the same models, but what others share of one of them for that one."""
+        return replace(self, _seat=(fingerprint, seat))
 
     def load(self, folder: Path) -> Model:
         """Opens the model of a folder, which passes its self-test."""
@@ -68,7 +73,7 @@ class Models:
             with self._shared._lock:  # noqa: SLF001
                 predictor, model_id = self._shared.open(folder)
             if isinstance(predictor, Shareable):
-                self._opened[folder] = predictor.alone(), model_id
+                self._opened[folder] = predictor.apart(), model_id
         if folder not in self._opened:
             model = self.load(folder)
             self._opened[folder] = model.predictor, model.id
@@ -80,6 +85,8 @@ class Models:
         Raises:
             ModelMismatch: If that model is not here, or not the one that `--model` names.
         """
+        if self._seat is not None and self._seat[0] == fingerprint:
+            return self._seat[1]
         folder = self.folder
         if folder is None:
             folder = zoo.find_by_fingerprint(fingerprint, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from mbz import codec, container, zoo
@@ -11,6 +12,7 @@ from mbz.errors import Corrupt, MbzError
 from mbz.salvage import Salvaged, salvage
 
 from .predictors import Models
+from .several import Need
 from .ui import printable
 
 if TYPE_CHECKING:
@@ -84,8 +86,31 @@ def restore(  # noqa: PLR0917 - each is of another kind
         source.seek(0)
     with ui.progress(name, size) as progress:
         return codec.decompress(
-            source, result, models.find, progress=progress, max_output=plan.max_output
+            source,
+            result,
+            models.find,
+            progress=progress,
+            max_output=plan.max_output,
+            threads=models.threads or None,
         )
+
+
+def need_of(name: str) -> Need | None:
+    """Returns what an archive of one small block needs, if others may share it."""
+    if not Path(name).is_file():  # nothing can be taken from a pipe twice
+        return None
+    try:
+        with Path(name).open("rb") as file:
+            (archive,) = codec.describe(file)
+    except (OSError, MbzError, ValueError):  # whoever restores it says what is wrong
+        return None
+    block, model = archive.blocks[0].block, archive.header.model
+    coding = block.coding
+    if model is None or archive.header.only_block is None or coding is None:
+        return None
+    if not (coding.network and coding.experts and coding.lanes == 1):
+        return None
+    return Need(model.fingerprint, model.name, block.raw_length)
 
 
 def complain(ui: Ui, name: str, stats: codec.DecompressStats | Salvaged) -> None:

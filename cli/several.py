@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import defaultdict
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from mbz import parallel
+from mbz.exact.cores import usable_cores
+from mbz.progress import Sum
+from mbz.together import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .predictors import Models
     from .ui import Ui
 
+Child: TypeAlias = "tuple[Ui, str]"  # what hears of a file, and its name
+
 MOST = 8  # files at once: each takes the memory of a block and of its mixing coder
+SEATS = 16  # small files that share a network
+LOOK_AHEAD = 256  # files
 
 
-class Stopped(BaseException):
-    """The command ends, and with it the work on each file; nobody is told."""
+class Need(NamedTuple):
+    """What a small file needs of a network that others may share.
+
+    Attributes:
+        fingerprint: The model.
+        name: Its name, if the file says it.
+        length: Bytes to go through it, in one lane.
+    """
+
+    fingerprint: bytes
+    name: str | None
+    length: int
 
 
 def each(
     ui: Ui, names: Sequence[str], models: Models, body: Callable[[Ui, str, Models], None], *,
-    apart: bool,
+    apart: bool, need_of: Callable[[str], Need | None] | None = None,
 ) -> None:  # fmt: skip
     """Calls `body` for each file.
 
@@ -32,63 +52,78 @@ def each(
         models: Shared, or with a predictor of its own for each thread.
         body: Does the work on one file, and reports its errors to the `Ui` it is given.
         apart: Whether the files have nothing to do with each other, such as a common output.
+        need_of: What a file needs that others may share with it; None for nothing.
     """
     jobs = min(models.cores(), len(names), MOST) if apart else 1
-    if jobs <= 1:
+    if jobs <= 1 and not (apart and need_of):
         for name in names:
             body(ui, name, models)
         return
-    stop = threading.Event()
     mine = threading.local()
 
-    def work(child: Ui, name: str) -> None:
+    def work(group: Sequence[Child], need: Need | None) -> None:
         if not hasattr(mine, "models"):
-            mine.models = models.apart()
-        body(child, name, mine.models)
+            mine.models = models.apart() if jobs > 1 else models
+        if need is not None and len(group) > 1:
+            _share(group, need, mine.models, body)
+        else:
+            body(*group[0], mine.models)
 
     with ui.bar(f"{len(names)} files", None) as report, ThreadPoolExecutor(jobs) as pool:
+        counted = Sum(report)
         try:
-            counted = _Sum(report, stop)
-            waiting: deque[tuple[Ui, Future[None]]] = deque()
-            for name in names:
-                child = ui.child(counted.part())
-                waiting.append((child, pool.submit(work, child, name)))
-                while len(waiting) > 2 * jobs or (waiting and waiting[0][1].done()):
-                    _finish(ui, *waiting.popleft())
-            while waiting:
-                _finish(ui, *waiting.popleft())
+            for start in range(0, len(names), LOOK_AHEAD):
+                window = names[start : start + LOOK_AHEAD]
+                children = [(ui.child(counted.part()), name) for name in window]
+                futures: dict[Child, Future[None]] = {}
+                for group, need in _groups(children, need_of, jobs):
+                    futures |= dict.fromkeys(group, pool.submit(work, group, need))
+                for child in children:
+                    futures[child].result()
+                    ui.join(child[0])
         except BaseException:  # Ctrl-C and SIGTERM too
-            stop.set()
+            counted.stop()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
-def _finish(ui: Ui, child: Ui, done: Future[None]) -> None:
-    done.result()
-    ui.join(child)
+def _groups(
+    children: Sequence[Child], need_of: Callable[[str], Need | None] | None, jobs: int
+) -> Iterator[tuple[Sequence[Child], Need | None]]:
+    """Files that share a network, of about one length, and each of the others alone."""
+    sharing = defaultdict[tuple[bytes, str | None], list[tuple[Need, Child]]](list)
+    for child in children:
+        need = need_of(child[1]) if need_of else None
+        if need is None:
+            yield [child], None
+        else:
+            sharing[need.fingerprint, need.name].append((need, child))
+    for files in sharing.values():
+        files.sort(key=lambda one: -one[0].length)
+        largest = parallel.memory_of(files[0][0].length, mixed=True)
+        seats = max(1, min(SEATS, parallel.memory() // jobs // largest))
+        count = -(-len(files) // seats // jobs) * jobs  # no thread waits for the others' last ones
+        edges = [len(files) * i // count for i in range(count + 1)]
+        for start, end in pairwise(edges):
+            if start < end:
+                yield [child for _, child in files[start:end]], files[start][0]
 
 
-class _Sum:
-    """Adds up the progress of all files, and ends their work when it is to stop."""
-
-    def __init__(self, report: Callable[[int], None] | None, stop: threading.Event) -> None:
-        self._report = report
-        self._stop = stop
-        self._lock = threading.Lock()
-        self._done = 0
-
-    def part(self) -> Callable[[int], None]:
-        """What to call with the bytes done of one file."""
-        before = 0
-
-        def report(done: int) -> None:
-            nonlocal before
-            if self._stop.is_set():
-                raise Stopped
-            if self._report is not None:
-                with self._lock:
-                    self._done += max(done - before, 0)
-                    self._report(self._done)
-            before = done
-
-        return report
+def _share(
+    group: Sequence[Child], need: Need, models: Models, body: Callable[[Ui, str, Models], None]
+) -> None:
+    """Has the files of a group go through one network."""
+    try:
+        predictor = models.find(need.fingerprint, need.name)
+    except Exception:  # noqa: BLE001 - each file says so by itself
+        for ui, name in group:
+            body(ui, name, models)
+        return
+    table = Table(predictor, len(group), models.threads or usable_cores())
+    for _ in parallel.sharing(
+        group,
+        lambda child, seat, _: body(*child, models.seated(need.fingerprint, seat)),
+        table,
+        Sum(None),
+    ):
+        pass

@@ -41,7 +41,9 @@ def verify(
         source.seek(start)
         same = _Same(source)
     try:
-        stats = codec.decompress(archive, same, models.find, progress=progress)
+        stats = codec.decompress(
+            archive, same, models.find, progress=progress, threads=models.threads or None
+        )
     except DataError as error:
         raise Corrupt(f"the archive that was written does not restore it ({error})") from error
     if stats.archive_length != size or (same is not None and source.read(1)):

@@ -4,13 +4,13 @@ Container, predictor and coder put together. Works on streams that need not seek
 two blocks in memory. docs/format.md, sections 6 and 7.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import xxhash
 
-from mbz import container
+from mbz import container, parallel
 from mbz.container import Block, Coding, End, Header, Kind, ModelId
 from mbz.decoding import (
     ArchiveInfo,
@@ -29,6 +29,7 @@ from mbz.errors import MbzError
 from mbz.exact import Predictor
 from mbz.payload import encode, encode_lzma, lzma_may_beat
 from mbz.reader import Readable, Reader
+from mbz.together import Seat
 
 __all__ = [
     "DEFAULT_BLOCK",
@@ -72,6 +73,7 @@ def compress(
     lane_bytes: int = DEFAULT_LANE,
     size: int | None = None,
     progress: Progress | None = None,
+    threads: int | None = None,
 ) -> CompressStats:
     """Writes all of `src` to `dst` as one archive.
 
@@ -89,7 +91,8 @@ def compress(
             `lane_bytes` says.
         lane_bytes: bytes of a lane, about, at least 1; there are at most 128 lanes.
         size: length of the content if known; recorded when there are several blocks.
-        progress: called with the number of content bytes done so far.
+        progress: called with the number of content bytes done so far, by one thread at a time.
+        threads: most threads to code blocks; None means one for each core.
 
     Raises:
         ValueError: an argument is outside its range.
@@ -108,7 +111,7 @@ def compress(
         raise ValueError(f"size must be 0 to {container.MAX_SIZE}")
 
     reader = Reader(src)
-    pick = _Picker(predictor, experts, lanes, lane_bytes, progress)
+    pick = _Picker(experts, lanes, lane_bytes)
     written = 0
 
     def write(*pieces: bytes) -> None:
@@ -124,7 +127,7 @@ def compress(
     raw = reader.up_to(block_size)
     if reader.at_end():
         _check_size(size, reader.offset)
-        block, payload = pick.smallest(raw, 0, pack_compact)
+        block, payload = pick.smallest(raw, predictor, progress_from(0, progress), pack_compact)
         write(pack_compact(block), payload)
         return CompressStats(
             raw_length=reader.offset,
@@ -136,12 +139,16 @@ def compress(
     write(container.pack_header(Header(model=model_id, size=size, only_block=None)))
     blocks: list[Block] = []
     content = xxhash.xxh64()
-    while raw:
-        content.update(raw)
-        block, payload = pick.smallest(raw, reader.offset - len(raw), container.pack_block)
+    for block, payload in parallel.each(
+        _raws(raw, reader, block_size, content),
+        lambda raw, predictor, report: pick.smallest(raw, predictor, report, container.pack_block),
+        lambda raw: pick.load_of(raw, predictor),
+        predictor,
+        progress=progress,
+        threads=threads,
+    ):
         write(container.pack_block(block), payload)
         blocks.append(block)
-        raw = reader.up_to(block_size)
     _check_size(size, reader.offset)
     write(container.pack_end(End(raw_length=reader.offset, check=container.check_of(content))))
     return CompressStats(
@@ -164,14 +171,8 @@ def coding_of(
     if not raw or not (predictor or experts):
         return None
 
-    def lanes_of(*, network: bool) -> int:
-        if not network or predictor is None:
-            return min(lanes or 1, len(raw))
-        wanted = lanes or min(-(-len(raw) // lane_bytes), MOST_LANES)
-        return min(wanted, len(raw), predictor.most_lanes)
-
     if not experts:
-        return Coding(lanes=lanes_of(network=True), network=True)
+        return Coding(lanes=lanes_of(raw, predictor, lanes, lane_bytes), network=True)
     from mbz.mixing import SETS  # noqa: PLC0415 - numba is heavy
     from mbz.mixing.detect import Settings, settings_of  # noqa: PLC0415
 
@@ -181,7 +182,7 @@ def coding_of(
     # The network knows nothing of pixels and sound.
     network = predictor is not None and found.use == experts
     return Coding(
-        lanes=lanes_of(network=network),
+        lanes=lanes_of(raw, predictor if network else None, lanes, lane_bytes),
         network=network,
         experts=SETS.index(found.use) + 1,
         stride=found.stride,
@@ -190,43 +191,54 @@ def coding_of(
     )
 
 
+def lanes_of(raw: bytes, predictor: Predictor | None, lanes: int | None, lane_bytes: int) -> int:
+    """Lanes of a block of `raw`; the other arguments as for `compress`."""
+    if predictor is None:
+        return min(lanes or 1, len(raw))
+    wanted = lanes or min(-(-len(raw) // lane_bytes), MOST_LANES)
+    return min(wanted, len(raw), predictor.most_lanes)
+
+
 class _Picker:
     """Codes a block in every way there is and picks the smallest."""
 
-    def __init__(
-        self,
-        predictor: Predictor | None,
-        experts: str | None,
-        lanes: int | None,
-        lane_bytes: int,
-        progress: Progress | None,
-    ) -> None:
-        self._predictor = predictor
+    def __init__(self, experts: str | None, lanes: int | None, lane_bytes: int) -> None:
         self._experts = experts
         self._lanes = lanes
         self._lane_bytes = lane_bytes
-        self._progress = progress
+
+    def load_of(self, raw: bytes, predictor: Predictor | None) -> parallel.Load:
+        """What a block asks for, if the network takes part."""
+        lanes = 0
+        if predictor is not None:
+            lanes = lanes_of(raw, predictor, self._lanes, self._lane_bytes)
+        return parallel.Load(length=len(raw), lanes=lanes, mixed=self._experts is not None)
 
     def smallest(
-        self, raw: bytes, offset: int, pack: Callable[[Block], bytes]
+        self,
+        raw: bytes,
+        predictor: Predictor | None,
+        report: Progress,
+        pack: Callable[[Block], bytes],
     ) -> tuple[Block, bytes]:
         """The block and payload that are shortest together with the header that `pack` gives.
 
         The first wins a tie: stored is the fastest to decode, then LZMA.
         """
-        report = progress_from(offset, self._progress)
         plain: list[tuple[Kind, Coding | None, bytes]] = [(Kind.STORED, None, raw)]
         mixed: list[tuple[Kind, Coding | None, bytes]] = []
         coding = coding_of(
             raw,
-            predictor=self._predictor,
+            predictor=predictor,
             experts=self._experts,
             lanes=self._lanes,
             lane_bytes=self._lane_bytes,
         )
         if coding is not None:
-            predictor = self._predictor if coding.network else None
-            mixed = [(Kind.CODED, coding, encode(raw, coding, predictor, report))]
+            network = predictor if coding.network else None
+            mixed = [(Kind.CODED, coding, encode(raw, coding, network, report))]
+        if isinstance(predictor, Seat):
+            predictor.leave()  # the rest needs no network
         shortest = min((len(payload) for _, _, payload in plain + mixed))
         if raw and lzma_may_beat(raw, shortest):
             plain.append((Kind.LZMA, None, encode_lzma(raw)))
@@ -246,6 +258,15 @@ class _Picker:
             for kind, coding, payload in plain + mixed
         ]
         return min(candidates, key=lambda pair: len(pack(pair[0])) + len(pair[1]))
+
+
+def _raws(first: bytes, reader: Reader, block_size: int, content: xxhash.xxh64) -> Iterator[bytes]:
+    """The contents of all blocks, which go into `content` too."""
+    raw = first
+    while raw:
+        content.update(raw)
+        yield raw
+        raw = reader.up_to(block_size)
 
 
 def _check_size(announced: int | None, actual: int) -> None:

@@ -136,8 +136,13 @@ class ModelConfig:
     @property
     def most_lanes(self) -> int:
         """Lanes that a block may have, so that restoring it takes no more than MAX_CACHE."""
+        return max(1, MAX_CACHE // self.cache_bytes)
+
+    @property
+    def cache_bytes(self) -> int:
+        """What a lane remembers, each number counted as a byte."""
         stacks = (self.encoder, self.global_stack, self.local_stack)
-        return max(1, MAX_CACHE // sum(s.cache_bytes for s in stacks if s is not None))
+        return sum(s.cache_bytes for s in stacks if s is not None)
 
     @property
     def patch_width(self) -> int:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import xxhash
 
-from mbz import container
+from mbz import container, parallel
 from mbz.container import Block, End, Frame, Header, Kind
 from mbz.errors import BadMagic, Corrupt, LimitExceeded, MbzError
 from mbz.exact import Predictor
@@ -84,6 +84,7 @@ def decompress(
     *,
     progress: Progress | None = None,
     max_output: int | None = None,
+    threads: int | None = None,
 ) -> DecompressStats:
     """Writes the content of all archives in `src` to `dst`, each block once its check has matched.
 
@@ -95,8 +96,9 @@ def decompress(
         find_model: gives the predictor for a fingerprint and a name (or None), or raises
             `ModelMismatch`; called once for each archive that names a model, before any of that
             archive's content is written.
-        progress: called with the number of content bytes done so far.
+        progress: called with the number of content bytes done so far, by one thread at a time.
         max_output: most content bytes to decode.
+        threads: most threads to decode blocks; None means one for each core.
 
     Raises:
         DataError: one of its subclasses, as docs/format.md, section 9, says.
@@ -109,24 +111,46 @@ def decompress(
         predictor = None
         if header.model is not None:
             predictor = find_model(header.model.fingerprint, header.model.name)
-        content = xxhash.xxh64()
-        for mark in _marks(reader, header):
-            if isinstance(mark, End):
-                if container.check_of(content) != mark.check:
-                    raise Corrupt(
-                        "The archive is damaged: the check of its whole content is wrong."
-                    )
-                continue
-            check_limit(done + mark.raw_length, max_output)
-            payload = reader.exactly(mark.coded_length)
-            raw = decode_block(mark, payload, predictor, progress=progress_from(done, progress))
+        content, ends = xxhash.xxh64(), list[End]()
+        for raw in parallel.each(
+            _payloads(reader, header, ends, done, max_output),
+            lambda one, predictor, report: decode_block(*one, predictor, progress=report),
+            lambda one: _load_of(one[0]),
+            predictor,
+            progress=progress_from(done, progress),
+            threads=threads,
+        ):
             content.update(raw)
             if dst is not None:
                 dst.write(raw)
             done += len(raw)
             blocks += 1
+        if ends and container.check_of(content) != ends[0].check:
+            raise Corrupt("The archive is damaged: the check of its whole content is wrong.")
     return DecompressStats(
         raw_length=done, archive_length=reader.offset, archives=archives, blocks=blocks
+    )
+
+
+def _payloads(
+    reader: Reader, header: Header, ends: list[End], done: int, max_output: int | None
+) -> Iterator[tuple[Block, bytes]]:
+    """The blocks of an archive with their payloads, and its end mark into `ends`."""
+    for mark in _marks(reader, header):
+        if isinstance(mark, End):
+            ends.append(mark)
+            continue
+        done += mark.raw_length
+        check_limit(done, max_output)
+        yield mark, reader.exactly(mark.coded_length)
+
+
+def _load_of(block: Block) -> parallel.Load:
+    coding = block.coding
+    return parallel.Load(
+        length=block.raw_length,
+        lanes=coding.lanes if coding is not None and coding.network else 0,
+        mixed=coding is not None and coding.experts > 0,
     )
 
 

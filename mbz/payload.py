@@ -7,6 +7,7 @@ import lzma
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from mbz.container import Coding
 from mbz.errors import Corrupt, LimitExceeded
 from mbz.exact import Predictor, Stepping
 from mbz.steps import Steps
+from mbz.together import Seat
 
 if TYPE_CHECKING:
     from mbz.mixing import Mixer
@@ -178,6 +180,15 @@ def decode(
     payload: bytes, raw_length: int, coding: Coding, predictor: Predictor | None, report: Report
 ) -> bytes:
     """Undoes `encode`; raises a DataError or gives wrong bytes if anything is damaged."""
+    if coding.experts and isinstance(predictor, Seat):
+        from mbz.mixing import BitDecoder  # noqa: PLC0415 - numba is heavy
+        from mbz.mixing.jobs import Decoding, step_address  # noqa: PLC0415
+
+        mixer = open_mixer(coding, raw_length)
+        opened = partial(Decoding, mixer.memory, BitDecoder(payload))
+        _reset(predictor, coding.lanes)
+        symbols_TL = predictor.decode(step_address(), opened, raw_length, report)
+        return _join_lanes(symbols_TL.T, raw_length).tobytes()
     lanes = coding.lanes
     symbols_TL = np.zeros((-(-raw_length // lanes), lanes), np.uint8)
     steps = max(1, _SCORE_BYTES // lanes)

@@ -24,9 +24,9 @@ def room_for(kind: types.Type) -> NDArray[np.uint8]:
     return np.zeros(context.get_abi_sizeof(context.get_value_type(kind)), np.uint8)
 
 
-def address_of(function: Any) -> int:
-    """Where the code of a function of one integer is, which `call` can call; compiles it."""
-    result = function.get_compile_result(types.none(types.intp))
+def address_of(function: Any, *kinds: types.Type) -> int:
+    """Where the code of a function of these types is, or of one integer; compiles it."""
+    result = function.get_compile_result(types.none(*kinds or (types.intp,)))
     address: int = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
     return address
 
@@ -97,6 +97,18 @@ def _called(builder: Any, pointer: Any, argument: Any) -> None:
     builder.call(builder.bitcast(pointer, kind.as_pointer()), [argument])
 
 
+def _called_with(_context: Any, function: Any, arguments: Any) -> Any:
+    """`call_with(function, arguments)` runs the code at an address with a tuple of arguments."""
+
+    def code(context: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        values = [builder.extract_value(given[1], i) for i in range(len(arguments.types))]
+        kind = ir.FunctionType(context.get_value_type(types.none), [v.type for v in values])
+        builder.call(builder.inttoptr(given[0], kind.as_pointer()), values)
+        return context.get_dummy_value()
+
+    return types.void(function, arguments), code
+
+
 def _paused(builder: Any, _pointer: Any) -> None:
     """Tells the processor that a loop only waits."""
     if "x86_64" in builder.module.triple:
@@ -105,6 +117,7 @@ def _paused(builder: Any, _pointer: Any) -> None:
 
 
 keep: Any = intrinsic(_keep)
+call_with: Any = intrinsic(_called_with)
 call: Any = _word(types.void, 2, _called)
 """`call(function, argument)`: runs the code at an address."""
 peek: Any = _word(types.intp, 1, lambda b, p: b.load_atomic(p, "acquire", 8))

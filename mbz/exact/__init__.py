@@ -24,6 +24,7 @@ __all__ = [
     "Predictor",
     "Shareable",
     "Stepping",
+    "Wide",
     "has_driver",
     "open_predictor",
 ]
@@ -69,10 +70,27 @@ class Stepping(Predictor, Protocol):
 
 @runtime_checkable
 class Shareable(Predictor, Protocol):
-    """A predictor whose weights others can use at the same time."""
+    """A predictor whose weights others can use at the same time.
 
-    def alone(self) -> "Predictor":
-        """Another predictor of the same weights, for one thread."""
+    Attributes:
+        threads: CPU threads that it uses.
+    """
+
+    threads: int
+
+    def apart(self, threads: int = 1) -> "Predictor":
+        """Another predictor of the same weights, on so many threads."""
+
+
+@runtime_checkable
+class Wide(Predictor, Protocol):
+    """A predictor that takes hardly longer for many lanes than for few.
+
+    Attributes:
+        lanes_at_once: lanes to give it if there are as many; they may be those of several blocks.
+    """
+
+    lanes_at_once: int
 
 
 def open_predictor(weights: Weights, device: str = "auto", threads: int | None = None) -> Predictor:

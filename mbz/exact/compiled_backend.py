@@ -18,7 +18,7 @@ from mbz.config import ModelConfig
 from mbz.exact import crew, fixed, kernels
 from mbz.exact.cores import usable_cores
 from mbz.exact.memory import F32, I32, I64, Job, Tables, held, network_of, part_of, scratch_of
-from mbz.pointers import room_for
+from mbz.pointers import address_of, room_for
 from mbz.steps import Steps
 from mbz.weights import Tensors
 
@@ -44,10 +44,10 @@ class CompiledPredictor:
         )
         self.pool = ThreadPoolExecutor(max(self.threads - 1, 1))
 
-    def alone(self) -> "CompiledPredictor":
-        """Another predictor of the same weights, for one thread."""
+    def apart(self, threads: int = 1) -> "CompiledPredictor":
+        """Another predictor of the same weights, on so many threads."""
         other = copy.copy(self)
-        other.threads = 1
+        other.threads = threads
         return other
 
     def reset(self, lanes: int) -> None:
@@ -99,7 +99,7 @@ class CompiledPredictor:
         lanes = self.spans[-1].stop
         symbols, counts = np.zeros((lanes, 1), np.uint8), np.zeros((lanes, 1, 256), np.uint32)
         jobs = self._told(symbols, counts, steps=True)
-        with crew.at_work(jobs, self.threads) as (function, argument):
+        with crew.at_work(address_of(kernels.score), jobs, self.threads) as (function, argument):
             yield Steps(np.array([function, argument]), symbols[:, 0], counts[:, 0])
 
     def _told(

@@ -1,8 +1,8 @@
-"""Steps of the exact network over threads, without Python between them.
+"""Steps of the exact network, or of several mixing coders, over threads without Python in between.
 
-The mixing coder calls `step` for the counts of the next byte. Whoever comes first takes the next
-part of the lanes, so that a thread which others keep from running delays nobody. Between steps the
-threads look again and again whether there is work, and let others run meanwhile.
+A step has parts that do not need each other: lanes of the network, or blocks. Whoever comes first
+takes the next part, so that a thread which others keep from running delays nobody. Between steps
+the threads look again and again whether there is work, and let others run meanwhile.
 """
 
 import ctypes
@@ -13,12 +13,11 @@ from threading import Thread
 
 import numpy as np
 
-from mbz.exact import kernels
 from mbz.exact.compiled import function
 from mbz.pointers import add, address_of, call, pause, peek, poke
 
 # Bytes from the start of what threads share; words of their own lines of cache where they change.
-TICKET, DONE, STOP, PARTS, REST, SCORE, JOBS = 0, 64, 128, 192, 200, 208, 216
+TICKET, DONE, STOP, PARTS, REST, WORK, JOBS = 0, 64, 128, 192, 200, 208, 216
 PAUSES = 16  # between two looks: about a microsecond
 # Looks before others may run, which can take milliseconds: soon where there may be nothing to do
 # for long, late where another thread is at work already.
@@ -27,7 +26,7 @@ SHORT, LONG = 100, 10_000
 
 @function
 def step(crew: int) -> None:
-    """The counts of the next byte of all lanes, by all threads."""
+    """All parts of a step, by all threads."""
     poke(crew + DONE, 0)
     poke(crew + TICKET, 0)
     _take(crew)
@@ -35,6 +34,14 @@ def step(crew: int) -> None:
     waited = 0
     while peek(crew + DONE) < parts:
         waited = _rest(crew, waited, LONG)
+
+
+@function
+def rounds(first: int, first_of: int, then: int, then_of: int, count: int) -> None:
+    """Calls the one function and then the other with its argument, `count` times."""
+    for _ in range(count):
+        call(first, first_of)
+        call(then, then_of)
 
 
 @function
@@ -55,7 +62,7 @@ def _take(crew: int) -> None:
     parts = peek(crew + PARTS)
     part = add(crew + TICKET, 1)
     while part < parts:
-        call(peek(crew + SCORE), peek(crew + JOBS + 8 * part))
+        call(peek(crew + WORK), peek(crew + JOBS + 8 * part))
         add(crew + DONE, 1)
         part = add(crew + TICKET, 1)
 
@@ -72,15 +79,20 @@ def _rest(crew: int, waited: int, patience: int) -> int:
 
 
 @contextmanager
-def at_work(jobs: Sequence[int], threads: int) -> Iterator[tuple[int, int]]:
-    """Has up to `threads` threads, this one too, ready for jobs of `kernels.score`.
+def at_work(work: int, jobs: Sequence[int], threads: int) -> Iterator[tuple[int, int]]:
+    """Has up to `threads` threads, this one too, ready to do jobs.
+
+    Args:
+        work: address of the function that does a job.
+        jobs: what it is called with, one after the other.
+        threads: most threads.
 
     Yields:
         What to call for a step, and with which argument.
     """
     shared = np.zeros(JOBS // 8 + len(jobs), np.int64)
     shared[TICKET // 8] = len(jobs)
-    shared[PARTS // 8 : JOBS // 8] = len(jobs), _yielding(), address_of(kernels.score)
+    shared[PARTS // 8 : JOBS // 8] = len(jobs), _yielding(), work
     shared[JOBS // 8 :] = jobs
     crew = shared.ctypes.data
     others = [Thread(target=serve, args=(crew,)) for _ in range(min(threads, len(jobs)) - 1)]

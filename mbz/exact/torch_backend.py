@@ -25,6 +25,9 @@ from mbz.weights import Tensors
 ROWS = {"cpu": 1 << 11, "cuda": 1 << 15}
 """Positions times lanes in one pass: as many as keep a processor's cache, or a GPU, filled."""
 
+MANY = 1 << 10
+"""Lanes that a GPU steps in little more time than it takes for a few."""
+
 
 def pieces(t: int, count: int, window: int) -> Iterator[tuple[int, int]]:
     """Cuts positions t .. t + count - 1 into runs that lie in one block or are whole blocks."""
@@ -242,6 +245,11 @@ class TorchPredictor:
         matrix: type[Matrix],
     ) -> None:
         self.config, self.most_lanes = config, config.most_lanes
+        self.lanes_at_once = 1
+        if device.type == "cuda":
+            # Each number that lanes remember is a float32 there.
+            lanes = torch.cuda.mem_get_info(device)[0] // 4 // (4 * config.cache_bytes)
+            self.lanes_at_once = min(MANY, lanes)
         self.a = a = Arithmetic(device, matrix)
         self.local_bytes, self.local_position, self.local_start = (
             a.put(tensors[f"local.{part}"]) for part in ("bytes", "position", "start")

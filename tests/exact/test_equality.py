@@ -151,7 +151,7 @@ def test_predictors_of_the_same_weights_do_not_see_each_other(model, expected):
     first = CompiledPredictor(model.config, model.tensors, 2)
     first.reset(LANES)
     first.score(symbols()[:, :50])
-    np.testing.assert_array_equal(scored(first.alone(), symbols(), []), expected)
+    np.testing.assert_array_equal(scored(first.apart(), symbols(), []), expected)
     np.testing.assert_array_equal(first.score(symbols()[:, 50:]), expected[:, 50:])
 
 

@@ -1,0 +1,231 @@
+"""One network for the blocks of several threads.
+
+Going through all its weights for a few lanes takes hardly longer than for many. So lanes of several
+blocks, or of several small files, can go through together: each thread works on its block with a
+`Seat`, a predictor of the lanes of this block, and one thread serves the `Table`, which does what
+the seats ask for as soon as all of them have. All streams start together; whoever is done leaves.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from threading import Condition, Event
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbz.errors import MbzError
+from mbz.exact import Predictor, Stepping
+
+if TYPE_CHECKING:
+    from mbz.mixing.jobs import Decoding
+
+Opened: TypeAlias = "Callable[[NDArray[np.uint8], NDArray[np.uint32]], Decoding]"
+"""Opens a block by where its bytes go, (L,), and where its counts come from, (L, 256)."""
+
+__all__ = ["Seat", "Table"]
+
+_STEPS = 64  # decoded between two reports
+
+
+class Seat:
+    """The `Predictor` of the lanes of one block, for one thread; a context that leaves at its end.
+
+    It serves once: after `reset` either for `score`, or for `counts` and `push`, or for `decode`.
+    """
+
+    def __init__(self, table: "Table") -> None:
+        """Takes a seat at a table that is to be served."""
+        self._table = table
+        self.most_lanes = table.predictor.most_lanes
+        self.lanes = slice(0, 0)
+        self.answered = Event()
+        self.answer: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Has the others wait no longer for this one."""
+        with self._table.changed:
+            self._table.here.discard(self)
+            self._table.changed.notify()
+
+    def reset(self, lanes: int) -> None:
+        """Starts `lanes` empty streams, beside those of the others."""
+        self._ask("reset", lanes)
+
+    def counts(self) -> NDArray[np.float32]:
+        """Counts of the next byte of each lane, (B, 256)."""
+        counts: NDArray[np.float32] = self._ask("counts", None)
+        return counts
+
+    def push(self, symbols_B: NDArray[np.uint8]) -> None:
+        """Appends one byte to each lane."""
+        self._table.symbols[self.lanes] = symbols_B
+
+    def score(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Counts before each of S given bytes, (B, S, 256)."""
+        found: list[NDArray[np.float32]] = []
+        done = 0
+        while done < symbols_BS.shape[1]:  # others may have fewer
+            found.append(self._ask("score", symbols_BS[:, done:]))
+            done += found[-1].shape[1]
+        return found[0] if len(found) == 1 else np.concatenate(found, 1)
+
+    def decode(
+        self, step: int, opened: Opened, length: int, report: Callable[[int], object]
+    ) -> NDArray[np.uint8]:
+        """The bytes (T, L) of a block.
+
+        Args:
+            step: address of the function that decodes a byte of each lane of what `opened` makes.
+            opened: opens the block.
+            length: bytes of the block.
+            report: called with the number of bytes done, by another thread.
+        """
+        symbols: NDArray[np.uint8] = self._ask("decode", (step, opened, length, report))
+        self.leave()
+        return symbols
+
+    def _ask(self, what: str, given: object) -> Any:  # noqa: ANN401 - as various as what is asked
+        table = self._table
+        with table.changed:
+            if self not in table.here:
+                raise MbzError("An archive changed while it was being read.")
+            self.answered.clear()
+            table.asked[self] = what, given
+            table.changed.notify()
+        self.answered.wait()
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+
+class Table:
+    """A network, and the seats of those who share it.
+
+    Attributes:
+        seats: of those who take part; each must leave in the end.
+    """
+
+    def __init__(self, predictor: Predictor, seats: int, threads: int = 1) -> None:
+        """Takes the network, how many take part, and most threads that mix."""
+        self.predictor, self.threads = predictor, threads
+        self.seats = [Seat(self) for _ in range(seats)]
+        self.here = set(self.seats)
+        self.asked: dict[Seat, tuple[str, Any]] = {}
+        self.changed = Condition()
+        self.symbols = np.zeros(0, np.uint8)
+        self._pushed = False
+        self._interrupt: BaseException | None = None
+
+    def serve(self) -> None:
+        """Does what the seats ask for until all have left.
+
+        What fails fails for all of them. What interrupts is raised here too, once all know.
+        """
+        while True:
+            try:
+                with self.changed:
+                    self.changed.wait_for(self._ready)
+                    if not self.asked:
+                        break
+                    asked = dict(self.asked)
+                self._answer(asked, self._interrupt or self._done(asked))
+            except BaseException as error:  # noqa: BLE001 - Ctrl-C, wherever it comes
+                self._interrupt = error
+        if self._interrupt is not None:
+            raise self._interrupt
+
+    def _ready(self) -> bool:
+        return (
+            len(self.asked) >= (len(self.here) if self._interrupt is None else 1) or not self.here
+        )
+
+    def _answer(self, asked: dict[Seat, tuple[str, Any]], answers: object) -> None:
+        with self.changed:
+            for number, seat in enumerate(asked):
+                seat.answer = answers[number] if isinstance(answers, list) else answers
+                seat.answered.set()  # a moment later it asks for the next
+                del self.asked[seat]
+
+    def _done(self, asked: dict[Seat, tuple[str, Any]]) -> object:
+        """Does what all ask for; returns their answers in a list, or why there are none."""
+        what = {name for name, _ in asked.values()}
+        if len(what) > 1:
+            return MbzError("An archive changed while it was being read.")
+        try:
+            return getattr(self, f"_{what.pop()}")(
+                list(asked), [given for _, given in asked.values()]
+            )
+        except Exception as error:  # noqa: BLE001 - each of them raises it
+            return error
+
+    def _reset(self, seats: Sequence[Seat], lanes: Sequence[int]) -> list[None]:
+        edges = np.cumsum([0, *lanes]).tolist()
+        for number, seat in enumerate(seats):
+            seat.lanes = slice(edges[number], edges[number + 1])
+        self.predictor.reset(edges[-1])
+        self.symbols = np.zeros(edges[-1], np.uint8)
+        self._pushed = False
+        return [None] * len(seats)
+
+    def _counts(self, seats: Sequence[Seat], _given: object) -> list[NDArray[np.float32]]:
+        if self._pushed:
+            self.predictor.push(self.symbols)
+        self._pushed = True
+        counts = self.predictor.counts()
+        return [counts[seat.lanes] for seat in seats]
+
+    def _score(
+        self, seats: Sequence[Seat], given: Sequence[NDArray[np.uint8]]
+    ) -> list[NDArray[np.float32]]:
+        steps = min(symbols.shape[1] for symbols in given)
+        symbols = np.zeros((self.symbols.size, steps), np.uint8)  # zeros for those who left
+        for seat, own in zip(seats, given, strict=True):
+            symbols[seat.lanes] = own[:, :steps]
+        counts = self.predictor.score(symbols)
+        return [counts[seat.lanes] for seat in seats]
+
+    def _decode(
+        self,
+        seats: Sequence[Seat],
+        given: Sequence[tuple[int, Opened, int, Callable[[int], object]]],
+    ) -> list[NDArray[np.uint8]]:
+        from mbz.exact import crew  # noqa: PLC0415 - numba is heavy
+
+        predictor, network = self.predictor, None
+        symbols, counts = self.symbols, np.zeros((self.symbols.size, 256), np.uint32)
+        with ExitStack() as threads:
+            if isinstance(predictor, Stepping):
+                network = threads.enter_context(predictor.stepping())
+                symbols, counts = network.symbols, network.counts
+            blocks = [
+                opened(symbols[seat.lanes], counts[seat.lanes])
+                for seat, (_, opened, _, _) in zip(seats, given, strict=True)
+            ]
+            jobs = [block.address for block in blocks]
+            mix = threads.enter_context(crew.at_work(given[0][0], jobs, self.threads))
+            longest = max(len(block.symbols_TL) for block in blocks)
+            for start in range(0, longest, _STEPS):
+                end = min(start + _STEPS, longest)
+                if network is not None:
+                    crew.rounds(*network.call.tolist(), *mix, end - start)
+                for t in range(start, end if network is None else start):
+                    if t:
+                        predictor.push(symbols)
+                    counts[:] = predictor.counts()
+                    crew.step(mix[1])
+                for block, (_, _, length, report) in zip(blocks, given, strict=True):
+                    report(min(end * block.symbols_TL.shape[1], length))
+        return [block.symbols_TL for block in blocks]

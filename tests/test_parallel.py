@@ -1,0 +1,277 @@
+"""Several blocks at a time give what one at a time does, whatever happens in between."""
+
+import io
+import threading
+
+import numpy as np
+import pytest
+import torch
+from stub_predictor import StubPredictor
+
+from mbz import codec, parallel, weights
+from mbz.container import Kind, ModelId
+from mbz.errors import Corrupt, MbzError, Truncated
+from mbz.exact import Predictor, Stepping
+from mbz.exact.compiled_backend import CompiledPredictor
+from mbz.exact.torch_matrix import FloatMatrix
+from mbz.exact.torch_steps import SteppingPredictor
+from mbz.progress import Stopped, Sum
+from mbz.together import Table
+
+NAME = ModelId(fingerprint=b"8 bytes.", name=None)
+BLOCK = 300
+DATA = np.random.default_rng(3).geometric(0.2, 5 * BLOCK - 70).astype(np.uint8).tobytes()
+
+
+class WideStub(StubPredictor):
+    """One that likes many lanes, and counts how many it was given."""
+
+    lanes_at_once = 12
+
+    def reset(self, lanes: int) -> None:
+        self.lanes = lanes
+        super().reset(lanes)
+
+
+def pack(predictor: Predictor | None, data: bytes = DATA, **options) -> bytes:
+    dst = io.BytesIO()
+    name = None if predictor is None else NAME
+    options = {"block_size": BLOCK, "lanes": 3, "threads": 1} | options
+    codec.compress(io.BytesIO(data), dst, predictor, name, **options)
+    return dst.getvalue()
+
+
+def unpack(predictor: Predictor | None, archive: bytes, **options) -> bytes:
+    dst = io.BytesIO()
+    codec.decompress(io.BytesIO(archive), dst, lambda _fingerprint, _name: predictor, **options)
+    return dst.getvalue()
+
+
+def each(items, work, **options) -> list:
+    load = parallel.Load(length=1, lanes=0, mixed=False)
+    options = {"progress": None, "threads": 3} | options
+    return parallel.each(items, work, lambda _: load, None, **options)
+
+
+def test_things_come_in_order_however_long_they_take():
+    late = threading.Event()
+
+    def work(item, _predictor, report):
+        if item == 0:
+            late.wait()
+        if item == 2:
+            late.set()
+        report(item)
+        return item
+
+    seen = []
+    assert list(each(range(20), work, progress=seen.append)) == list(range(20))
+    assert seen == sorted(seen)
+    assert seen[-1] == sum(range(20))
+
+
+def test_an_error_comes_after_what_was_before_it():
+    def work(item, _predictor, _report):
+        if item == 4:
+            raise Corrupt("four")
+        return item
+
+    found = []
+    with pytest.raises(Corrupt, match="four"):
+        found.extend(each(range(20), work))
+    made = each(range(20), work)
+    assert [next(made) for _ in range(4)] == [0, 1, 2, 3]
+
+
+def test_an_error_of_the_source_comes_after_what_was_before_it():
+    def items():
+        yield from range(4)
+        raise Truncated("cut off")
+
+    made = each(items(), lambda item, _predictor, _report: item)
+    assert [next(made) for _ in range(4)] == [0, 1, 2, 3]
+    with pytest.raises(Truncated):
+        next(made)
+
+
+def test_who_reports_after_the_end_is_stopped():
+    total = Sum(None)
+    total.part()(1)
+    total.stop()
+    with pytest.raises(Stopped):
+        total.part()(1)
+
+
+def test_memory_bounds_how_many(monkeypatch):
+    most, running = 0, 0
+
+    def work(_item, _predictor, _report):
+        nonlocal most, running
+        running += 1
+        most = max(most, running)
+        threading.Event().wait(0.01)
+        running -= 1
+
+    monkeypatch.setattr(parallel, "memory", lambda: 2 * parallel.memory_of(1, mixed=False))
+    list(each(range(9), work, threads=9))
+    assert most == 2
+
+
+@pytest.mark.parametrize("experts", [None, "lean"])
+def test_blocks_that_share_a_network(experts):
+    archive = pack(StubPredictor(), experts=experts)
+    wide, seen = WideStub(), []
+    assert pack(wide, experts=experts, progress=seen.append) == archive
+    assert wide.lanes == 3  # of the last block alone, after four together
+    assert seen == sorted(seen)
+    assert seen[-1] == len(DATA)
+    seen.clear()
+    assert unpack(wide, archive, progress=seen.append) == DATA
+    assert seen == sorted(seen)
+    assert seen[-1] == len(DATA)
+    assert unpack(StubPredictor(), archive) == DATA
+
+
+def test_blocks_of_other_lengths_share_a_network():
+    wide = WideStub()
+    wide.lanes_at_once = 100
+    assert pack(wide) == pack(StubPredictor())
+    assert wide.lanes == 15
+    assert unpack(wide, pack(wide)) == DATA
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("experts", [None, "lean"])
+def test_real_networks(tiny_model_dir, experts, wide):
+    model = weights.read(tiny_model_dir)
+    alone = CompiledPredictor(model.config, model.tensors, 1)
+    data = drawn(alone, len(DATA))
+    if wide:
+        cpu = torch.device("cpu")
+        several = SteppingPredictor(model.config, model.tensors, cpu, FloatMatrix)
+        several.lanes_at_once = 9
+    else:
+        several = CompiledPredictor(model.config, model.tensors, 3)
+    archive = pack(alone, data, experts=experts)
+    blocks = codec.describe(io.BytesIO(archive))[0].blocks
+    assert {one.block.kind for one in blocks} == {Kind.CODED}
+    assert pack(several, data, experts=experts, threads=3) == archive
+    assert unpack(several, archive, threads=3) == data
+    assert unpack(alone, archive) == data
+
+
+def drawn(predictor: Predictor, size: int) -> bytes:
+    """Bytes drawn from the model, which codes them better than LZMA does."""
+    rng = np.random.default_rng(0)
+    predictor.reset(1)
+    data = bytearray()
+    for _ in range(size):
+        counts = predictor.counts()[0].astype(np.float64)
+        data.append(rng.choice(256, p=counts / counts.sum()))
+        predictor.push(np.array([data[-1]], np.uint8))
+    return bytes(data)
+
+
+def test_blocks_without_a_network():
+    archive = pack(None, experts="lean")
+    assert pack(None, experts="lean", threads=3) == archive
+    assert unpack(None, archive, threads=3) == DATA
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_damaged_block_costs_what_follows(wide):
+    archive = pack(StubPredictor())
+    third = codec.describe(io.BytesIO(archive))[0].blocks[2]
+    bad = bytearray(archive)
+    bad[third.offset + third.block.coded_length // 2] ^= 1
+    dst = io.BytesIO()
+    predictor = WideStub() if wide else StubPredictor()
+    with pytest.raises(Corrupt, match="wrong check"):
+        codec.decompress(io.BytesIO(bad), dst, lambda _fingerprint, _name: predictor)
+    assert dst.getvalue() == DATA[: 2 * BLOCK]
+    with pytest.raises(Truncated):
+        codec.decompress(io.BytesIO(archive[: third.offset]), dst, lambda *_: predictor)
+    assert dst.getvalue() == 2 * DATA[: 2 * BLOCK]
+
+
+class Interrupted(WideStub):
+    """One that is interrupted after some calls."""
+
+    calls = 0
+
+    def counts(self) -> np.ndarray:
+        self.calls += 1
+        if self.calls == 20:
+            raise self.error
+        return super().counts()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("experts", [None, "lean"])
+def test_what_ends_the_network_ends_all(experts, error):
+    archive = pack(StubPredictor(), experts=experts)
+    threads = threading.active_count()
+    for work in (pack, lambda *given, **_: unpack(*given, archive)):
+        predictor = Interrupted()
+        predictor.error = error
+        with pytest.raises(error):
+            work(predictor, experts=experts)
+    assert threading.active_count() == threads
+
+
+def test_progress_may_end_all():
+    def report(done):
+        if done:
+            raise KeyboardInterrupt
+
+    for predictor in (WideStub(), StubPredictor()):
+        with pytest.raises(KeyboardInterrupt):
+            pack(predictor, progress=report)
+        with pytest.raises(KeyboardInterrupt):
+            unpack(predictor, pack(predictor, experts="lean"), progress=report)
+
+
+def test_whoever_is_gone_is_not_waited_for():
+    table = Table(WideStub(), 3)
+    first, second, third = table.seats
+    found = {}
+
+    def one(seat):
+        with seat:
+            seat.reset(2)
+            found[seat] = seat.score(np.full((2, 10 if seat is first else 90), 7, np.uint8))
+
+    threads = [threading.Thread(target=one, args=(seat,)) for seat in (first, second)]
+    for thread in threads:
+        thread.start()
+    third.leave()
+    table.serve()
+    alone = StubPredictor()
+    alone.reset(1)
+    expected = alone.score(np.full((1, 90), 7, np.uint8))
+    np.testing.assert_array_equal(found[second], np.repeat(expected, 2, 0))
+    np.testing.assert_array_equal(found[first], found[second][:, :10])
+    with pytest.raises(MbzError, match="changed"):
+        third.reset(1)
+
+
+def test_those_who_ask_for_different_things_are_told():
+    table = Table(WideStub(), 2)
+    errors = []
+
+    def one(seat, ask):
+        with seat:
+            seat.reset(1)
+            with pytest.raises(MbzError) as error:
+                ask(seat)
+            errors.append(error)
+
+    asks = [lambda seat: seat.counts(), lambda seat: seat.score(np.zeros((1, 3), np.uint8))]
+    for seat, ask in zip(table.seats, asks, strict=True):
+        threading.Thread(target=one, args=(seat, ask)).start()
+    table.serve()
+    assert len(errors) == 2
+
+
+def test_a_seat_is_no_stepping_predictor():
+    assert not isinstance(Table(StubPredictor(), 1).seats[0], Stepping)
