@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ from mbz.container import Coding
 from mbz.errors import Corrupt, LimitExceeded
 from mbz.exact import Predictor, Stepping
 from mbz.steps import Steps
-from mbz.together import Seat
+from mbz.together import Block, Decoding, Seat, decoded
 
 if TYPE_CHECKING:
     from mbz.mixing import Mixer
@@ -102,15 +104,24 @@ def encode(raw: bytes, coding: Coding, predictor: Predictor | None, report: Repo
         report: called with the number of bytes done.
     """
     symbols_TL = np.ascontiguousarray(_split_lanes(raw, coding.lanes).T)
+    compiled = None if coding.experts else _compiled_range_code()
+    score = partial(compiled.intervals_of, predictor) if compiled and predictor else None
     done = 0
 
-    def parts() -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32] | None, int]]:
+    def parts() -> Iterator[tuple[NDArray[np.uint8], NDArray[Any] | None, int]]:
         nonlocal done
-        for part in _ahead(_parts(symbols_TL, len(raw), predictor)):
+        for part in _ahead(_parts(symbols_TL, len(raw), predictor, score)):
             yield part
             done += part[2]
             report(done)
 
+    if compiled:
+        fast = compiled.Encoder()
+        for _, intervals_SL2, num in parts():
+            assert intervals_SL2 is not None
+            fast.encode(intervals_SL2.reshape(-1, 2)[:num])
+        code: bytes = fast.finish()
+        return code
     if not coding.experts:
         encoder = Encoder()
         for part_SL, counts_SLV, num in parts():
@@ -144,10 +155,24 @@ def costs(raw: bytes, coding: Coding, predictor: Predictor | None) -> NDArray[np
     return _join_lanes(np.concatenate(found).T, len(raw))
 
 
+def _compiled_range_code() -> ModuleType | None:
+    """The faster twin of `mbz.coder`, where numba is."""
+    try:
+        return import_module("mbz.range_code")
+    except ImportError:
+        return None
+
+
 def _parts(
-    symbols_TL: NDArray[np.uint8], size: int, predictor: Predictor | None
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32] | None, int]]:
-    """Some steps of all lanes at a time: bytes (S, L), the model's counts, how many bytes exist."""
+    symbols_TL: NDArray[np.uint8],
+    size: int,
+    predictor: Predictor | None,
+    score: Callable[[NDArray[np.uint8]], NDArray[Any]] | None = None,
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[Any] | None, int]]:
+    """Some steps of all lanes at a time: bytes (S, L), the model's counts, how many bytes exist.
+
+    Or, instead of counts, what `score` gives.
+    """
     lanes = symbols_TL.shape[1]
     if predictor is not None:
         _reset(predictor, lanes)
@@ -157,7 +182,7 @@ def _parts(
         part_SL = symbols_TL[start : start + steps_at_once]
         counts_SLV = None
         if predictor is not None:
-            counts_LSV = predictor.score(np.ascontiguousarray(part_SL.T))
+            counts_LSV = (score or predictor.score)(np.ascontiguousarray(part_SL.T))
             counts_SLV = np.ascontiguousarray(counts_LSV.swapaxes(0, 1))
         num = min(part_SL.size, size - done)  # leaves the last step's missing bytes out
         yield part_SL, counts_SLV, num
@@ -180,15 +205,17 @@ def decode(
     payload: bytes, raw_length: int, coding: Coding, predictor: Predictor | None, report: Report
 ) -> bytes:
     """Undoes `encode`; raises a DataError or gives wrong bytes if anything is damaged."""
-    if coding.experts and isinstance(predictor, Seat):
-        from mbz.mixing import BitDecoder  # noqa: PLC0415 - numba is heavy
-        from mbz.mixing.jobs import Decoding, step_address  # noqa: PLC0415
-
-        mixer = open_mixer(coding, raw_length)
-        opened = partial(Decoding, mixer.memory, BitDecoder(payload))
-        _reset(predictor, coding.lanes)
-        symbols_TL = predictor.decode(step_address(), opened, raw_length, report)
-        return _join_lanes(symbols_TL.T, raw_length).tobytes()
+    if predictor is not None and (isinstance(predictor, Seat) or not coding.experts):
+        step, opened = _compiled(payload, raw_length, coding)
+        if opened is not None:
+            block = Block(opened, raw_length, report)
+            _reset(predictor, coding.lanes)
+            if isinstance(predictor, Seat):
+                symbols_TL = predictor.decode(step, block)
+            else:
+                places = [(block, slice(0, coding.lanes))]
+                (symbols_TL,) = decoded(predictor, coding.lanes, step, places)
+            return _join_lanes(symbols_TL.T, raw_length).tobytes()
     lanes = coding.lanes
     symbols_TL = np.zeros((-(-raw_length // lanes), lanes), np.uint8)
     steps = max(1, _SCORE_BYTES // lanes)
@@ -224,6 +251,21 @@ def _reset(predictor: Predictor, lanes: int) -> None:
             f"its model may have {predictor.most_lanes}."
         )
     predictor.reset(lanes)
+
+
+def _compiled(
+    payload: bytes, raw_length: int, coding: Coding
+) -> tuple[int, Callable[[NDArray[np.uint8], NDArray[np.uint32]], Decoding] | None]:
+    """The function and the opener of a block with a network, as `decoded` takes them, if any."""
+    if coding.experts:
+        from mbz.mixing import BitDecoder, jobs  # noqa: PLC0415 - numba is heavy
+
+        memory = open_mixer(coding, raw_length).memory
+        return jobs.step_address(), partial(jobs.Decoding, memory, BitDecoder(payload))
+    range_code = _compiled_range_code()
+    if range_code is None:
+        return 0, None
+    return range_code.step_address(), partial(range_code.Decoding, payload, raw_length)
 
 
 def _decoder(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from threading import Condition, Event
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +18,21 @@ from numpy.typing import NDArray
 from mbz.errors import MbzError
 from mbz.exact import Predictor, Stepping
 
-if TYPE_CHECKING:
-    from mbz.mixing.jobs import Decoding
-
-Opened: TypeAlias = "Callable[[NDArray[np.uint8], NDArray[np.uint32]], Decoding]"
-"""Opens a block by where its bytes go, (L,), and where its counts come from, (L, 256)."""
-
-__all__ = ["Seat", "Table"]
+__all__ = ["Block", "Decoding", "Seat", "Table", "decoded"]
 
 _STEPS = 64  # decoded between two reports
+
+
+class Decoding(Protocol):
+    """A block that compiled code decodes, step by step.
+
+    Attributes:
+        address: what to call its function with.
+        symbols_TL: the bytes, as far as decoded.
+    """
+
+    address: int
+    symbols_TL: NDArray[np.uint8]  # noqa: N815 - says its shape
 
 
 class Seat:
@@ -75,25 +81,23 @@ class Seat:
 
     def score(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Counts before each of S given bytes, (B, S, 256)."""
-        found: list[NDArray[np.float32]] = []
+        return self._scored("score", symbols_BS)
+
+    def intervals(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.uint32]:
+        """Where the share of each of S given bytes starts and its size, (B, S, 2)."""
+        return self._scored("intervals", symbols_BS)
+
+    def _scored(self, what: str, symbols_BS: NDArray[np.uint8]) -> NDArray[Any]:
+        found: list[NDArray[Any]] = []
         done = 0
         while done < symbols_BS.shape[1]:  # others may have fewer
-            found.append(self._ask("score", symbols_BS[:, done:]))
+            found.append(self._ask(what, symbols_BS[:, done:]))
             done += found[-1].shape[1]
         return found[0] if len(found) == 1 else np.concatenate(found, 1)
 
-    def decode(
-        self, step: int, opened: Opened, length: int, report: Callable[[int], object]
-    ) -> NDArray[np.uint8]:
-        """The bytes (T, L) of a block.
-
-        Args:
-            step: address of the function that decodes a byte of each lane of what `opened` makes.
-            opened: opens the block.
-            length: bytes of the block.
-            report: called with the number of bytes done, by another thread.
-        """
-        symbols: NDArray[np.uint8] = self._ask("decode", (step, opened, length, report))
+    def decode(self, step: int, block: "Block") -> NDArray[np.uint8]:
+        """The bytes (T, L) of a block, as `decoded` gives them."""
+        symbols: NDArray[np.uint8] = self._ask("decode", (step, block))
         self.leave()
         return symbols
 
@@ -190,42 +194,85 @@ class Table:
     def _score(
         self, seats: Sequence[Seat], given: Sequence[NDArray[np.uint8]]
     ) -> list[NDArray[np.float32]]:
-        steps = min(symbols.shape[1] for symbols in given)
-        symbols = np.zeros((self.symbols.size, steps), np.uint8)  # zeros for those who left
-        for seat, own in zip(seats, given, strict=True):
-            symbols[seat.lanes] = own[:, :steps]
-        counts = self.predictor.score(symbols)
+        counts = self.predictor.score(self._symbols(seats, given))
         return [counts[seat.lanes] for seat in seats]
 
-    def _decode(
-        self,
-        seats: Sequence[Seat],
-        given: Sequence[tuple[int, Opened, int, Callable[[int], object]]],
-    ) -> list[NDArray[np.uint8]]:
-        from mbz.exact import crew  # noqa: PLC0415 - numba is heavy
+    def _intervals(
+        self, seats: Sequence[Seat], given: Sequence[NDArray[np.uint8]]
+    ) -> list[NDArray[np.uint32]]:
+        from mbz.range_code import intervals_of  # noqa: PLC0415 - numba is heavy
 
-        predictor, network = self.predictor, None
-        symbols, counts = self.symbols, np.zeros((self.symbols.size, 256), np.uint32)
-        with ExitStack() as threads:
-            if isinstance(predictor, Stepping):
-                network = threads.enter_context(predictor.stepping())
-                symbols, counts = network.symbols, network.counts
-            blocks = [
-                opened(symbols[seat.lanes], counts[seat.lanes])
-                for seat, (_, opened, _, _) in zip(seats, given, strict=True)
-            ]
-            jobs = [block.address for block in blocks]
-            mix = threads.enter_context(crew.at_work(given[0][0], jobs, self.threads))
-            longest = max(len(block.symbols_TL) for block in blocks)
-            for start in range(0, longest, _STEPS):
-                end = min(start + _STEPS, longest)
-                if network is not None:
-                    crew.rounds(*network.call.tolist(), *mix, end - start)
-                for t in range(start, end if network is None else start):
-                    if t:
-                        predictor.push(symbols)
-                    counts[:] = predictor.counts()
-                    crew.step(mix[1])
-                for block, (_, _, length, report) in zip(blocks, given, strict=True):
-                    report(min(end * block.symbols_TL.shape[1], length))
-        return [block.symbols_TL for block in blocks]
+        intervals = intervals_of(self.predictor, self._symbols(seats, given))
+        return [intervals[seat.lanes] for seat in seats]
+
+    def _symbols(
+        self, seats: Sequence[Seat], given: Sequence[NDArray[np.uint8]]
+    ) -> NDArray[np.uint8]:
+        """The bytes of all lanes, as many as all have; zeros for those who left."""
+        steps = min(symbols.shape[1] for symbols in given)
+        symbols = np.zeros((self.symbols.size, steps), np.uint8)
+        for seat, own in zip(seats, given, strict=True):
+            symbols[seat.lanes] = own[:, :steps]
+        return symbols
+
+    def _decode(
+        self, seats: Sequence[Seat], given: Sequence[tuple[int, "Block"]]
+    ) -> list[NDArray[np.uint8]]:
+        places = [(block, seat.lanes) for seat, (_, block) in zip(seats, given, strict=True)]
+        return decoded(self.predictor, self.symbols.size, given[0][0], places, self.threads)
+
+
+class Block(NamedTuple):
+    """A block to be decoded.
+
+    Attributes:
+        opened: opens it by where its bytes go, (L,), and where its counts come from, (L, 256).
+        length: bytes of it.
+        report: called with the number of bytes done.
+    """
+
+    opened: Callable[[NDArray[np.uint8], NDArray[np.uint32]], Decoding]
+    length: int
+    report: Callable[[int], object]
+
+
+def decoded(
+    predictor: Predictor,
+    lanes: int,
+    step: int,
+    places: Sequence[tuple[Block, slice]],
+    threads: int = 1,
+) -> list[NDArray[np.uint8]]:
+    """The bytes (T, L) of blocks.
+
+    Args:
+        predictor: gives the counts, after `reset`.
+        lanes: lanes that it has.
+        step: address of the function that decodes the next byte of each lane of an opened block.
+        places: the blocks, and which of the lanes are theirs.
+        threads: most threads that decode, besides those of the predictor.
+    """
+    from mbz.exact import crew  # noqa: PLC0415 - numba is heavy
+
+    network = None
+    symbols, counts = np.zeros(lanes, np.uint8), np.zeros((lanes, 256), np.uint32)
+    with ExitStack() as working:
+        if isinstance(predictor, Stepping):
+            network = working.enter_context(predictor.stepping())
+            symbols, counts = network.symbols, network.counts
+        opened = [block.opened(symbols[own], counts[own]) for block, own in places]
+        jobs = [one.address for one in opened]
+        decode = working.enter_context(crew.at_work(step, jobs, threads))
+        longest = max(len(one.symbols_TL) for one in opened)
+        for start in range(0, longest, _STEPS):
+            end = min(start + _STEPS, longest)
+            if network is not None:
+                crew.rounds(*network.call.tolist(), *decode, end - start)
+            for t in range(start, end if network is None else start):
+                if t:
+                    predictor.push(symbols)
+                counts[:] = predictor.counts()
+                crew.step(decode[1])
+            for (block, _), one in zip(places, opened, strict=True):
+                block.report(min(end * one.symbols_TL.shape[1], block.length))
+    return [one.symbols_TL for one in opened]

@@ -21,6 +21,7 @@ from mbz.weights import Weights
 
 __all__ = [
     "COUNT_SUM",
+    "Interval",
     "Predictor",
     "Shareable",
     "Stepping",
@@ -66,6 +67,17 @@ class Stepping(Predictor, Protocol):
 
     def stepping(self) -> AbstractContextManager[Steps]:
         """Starts to step after `reset`; nothing else may be called until the end."""
+
+
+@runtime_checkable
+class Interval(Predictor, Protocol):
+    """A predictor that can keep all counts but those of known bytes to itself."""
+
+    def intervals(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.uint32]:
+        """Like `score`, but returns where the share of each byte starts and its size, (B, S, 2).
+
+        The share of byte v is counts[v] + 1, and follows those of the bytes below v.
+        """
 
 
 @runtime_checkable

@@ -54,6 +54,7 @@ class Heads(NamedTuple):
 
 
 Look: TypeAlias = "Callable[[Block, Heads], Tensor]"
+Made: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 
 class Block:
@@ -205,6 +206,14 @@ def periodic(table: Tensor, t: int, count: int) -> Tensor:
     return table.narrow(-2, start, count)
 
 
+def intervals_of(counts_BSV: Tensor, symbols_BS: Tensor) -> Tensor:
+    """Start and size of the shares of these bytes, (B, S, 2) int32."""
+    counts, symbols = counts_BSV.int(), symbols_BS[..., None]
+    sizes = counts.gather(-1, symbols).add_(1)
+    ends = counts.cumsum(-1, dtype=torch.int32).gather(-1, symbols).add_(symbols + 1)
+    return torch.cat([ends - sizes, sizes], -1)
+
+
 class Stack:
     """3.4 in torch operations."""
 
@@ -294,19 +303,28 @@ class TorchPredictor:
 
     def score(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Counts before each of S given bytes, (B, S, 256)."""
+        return self.scored(symbols_BS, lambda counts, _: counts)
+
+    def intervals(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.uint32]:
+        """Where the share of each of S given bytes starts and its size, (B, S, 2)."""
+        return self.scored(symbols_BS, intervals_of).view(np.uint32)
+
+    def scored(self, symbols_BS: NDArray[np.uint8], made: Made) -> NDArray[Any]:
+        """What is made on the device of counts and the given bytes."""
         rows = ROWS[self.a.device.type]
         size = max(1, rows // len(symbols_BS))
         starts = range(0, symbols_BS.shape[1], size)
-        return np.concatenate([self.score_part(symbols_BS[:, i : i + size]) for i in starts], 1)
+        parts = [self.score_part(symbols_BS[:, i : i + size], made) for i in starts]
+        return np.concatenate(parts, 1)
 
     @torch.inference_mode()
-    def score_part(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """`score` of so few bytes that what they need in between fits in the cache."""
+    def score_part(self, symbols_BS: NDArray[np.uint8], made: Made) -> NDArray[Any]:
+        """`scored` of so few bytes that what they need in between fits in the cache."""
         reach = self.before_BH.shape[1]
         known = torch.cat([self.before_BH, self.a.put(symbols_BS).long()], 1)
         self.before_BH = known[:, -reach:]
-        counts: NDArray[np.float32] = self.extend(known[:, :-1]).cpu().numpy()
-        return counts
+        found: NDArray[Any] = made(self.extend(known[:, :-1]), known[:, reach:]).cpu().numpy()
+        return found
 
     def extend(self, bytes_BN: Tensor) -> Tensor:
         """3.6 at the next S positions: counts (B, S, 256), from S - 1 + H bytes before them."""

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mbz.exact.torch_backend import Block, Heads, Stack, TorchPredictor
+from mbz.exact.torch_backend import Block, Heads, Made, Stack, TorchPredictor
 
 _PLACE = 2  # numbers for each stack
 
@@ -213,9 +213,9 @@ class SteppingPredictor(TorchPredictor):
             super().push(symbols_B)
 
     @torch.inference_mode()
-    def score_part(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """`score` of so few bytes that what they need in between fits in the cache."""
+    def score_part(self, symbols_BS: NDArray[np.uint8], made: Made) -> NDArray[Any]:
+        """`scored` of so few bytes that what they need in between fits in the cache."""
         if self.recording and self.steps is not None:
             self.steps.back()
             self.recording = False
-        return super().score_part(symbols_BS)
+        return super().score_part(symbols_BS, made)
