@@ -1,7 +1,7 @@
 """Compresses binary streams, and decompresses them (`decoding.py`).
 
-Container, predictor and coder put together. Works on streams that need not seek and holds about
-two blocks in memory. docs/format.md, sections 6 and 7.
+Container, predictor and coder put together. Works on streams that need not seek, on as many blocks
+at a time as `mbz.parallel` says. docs/format.md, sections 6 and 7.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,7 +1,7 @@
 """Archives back to content: all of it, a range, or only what the headers say (docs/format.md, 9).
 
-Works on streams that need not seek and holds about two blocks in memory. Models come as
-`Predictor`s from a function, so nothing here knows where they are found.
+Works on streams that need not seek, on as many blocks at a time as `mbz.parallel` says. Models come
+as `Predictor`s from a function, so nothing here knows where they are found.
 """
 
 from collections.abc import Callable, Iterator

@@ -123,7 +123,8 @@ class _Coming(Iterator[Item]):
                 self._error = error
                 return
             other = self._load_of(item)
-            if (other.lanes > 0, other.mixed) != (load.lanes > 0, load.mixed):
+            more = other.length > load.length or other.lanes > load.lanes
+            if more or (other.lanes > 0, other.mixed) != (load.lanes > 0, load.mixed):
                 self._ahead.append(item)
                 return
             yield item

@@ -117,6 +117,24 @@ def test_memory_bounds_how_many(monkeypatch):
     assert most == 2
 
 
+def test_what_asks_for_more_comes_later(monkeypatch):
+    lengths = [1, 1, 1, 1000, 1000, 1, 1, 5000]
+    running, together = [], []
+
+    def work(item, _predictor, _report):
+        running.append(item)
+        together.append(list(running))
+        threading.Event().wait(0.01)
+        running.remove(item)
+        return item
+
+    monkeypatch.setattr(parallel, "_at_once", lambda *_: 3)
+    loads = (parallel.Load(length=length, lanes=0, mixed=True) for length in lengths)
+    made = parallel.each(loads, work, lambda load: load, None, progress=None, threads=3)
+    assert [load.length for load in made] == lengths
+    assert all(group[0].length >= load.length for group in together for load in group)
+
+
 @pytest.mark.parametrize("experts", [None, "lean"])
 def test_blocks_that_share_a_network(experts):
     archive = pack(StubPredictor(), experts=experts)
@@ -140,18 +158,20 @@ def test_blocks_of_other_lengths_share_a_network():
     assert unpack(wide, pack(wide)) == DATA
 
 
-@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("where", ["threads", "cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("experts", [None, "lean"])
-def test_real_networks(tiny_model_dir, experts, wide):
+def test_real_networks(tiny_model_dir, experts, where):
     model = weights.read(tiny_model_dir)
     alone = CompiledPredictor(model.config, model.tensors, 1)
     data = drawn(alone, len(DATA))
-    if wide:
-        cpu = torch.device("cpu")
-        several = SteppingPredictor(model.config, model.tensors, cpu, FloatMatrix)
-        several.lanes_at_once = 9
-    else:
+    if where == "threads":
         several = CompiledPredictor(model.config, model.tensors, 3)
+    else:
+        if where == "cuda" and not torch.cuda.is_available():
+            pytest.skip("no CUDA device")
+        place = torch.device(where)
+        several = SteppingPredictor(model.config, model.tensors, place, FloatMatrix)
+        several.lanes_at_once = 9
     archive = pack(alone, data, experts=experts)
     blocks = codec.describe(io.BytesIO(archive))[0].blocks
     assert {one.block.kind for one in blocks} == {Kind.CODED}
