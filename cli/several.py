@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Child: TypeAlias = "tuple[Ui, str]"  # what hears of a file, and its name
 
 MOST = 8  # files at once: each takes the memory of a block and of its mixing coder
-SEATS = 16  # small files that share a network
+SEATS = 8  # small files that share a network; twice as many are not faster
 LOOK_AHEAD = 256  # files
 
 

@@ -32,6 +32,7 @@ def tables(monkeypatch) -> list[int]:
             made.append(seats)
             super().__init__(predictor, seats, threads)
 
+    monkeypatch.setattr(several, "SEATS", 16)
     monkeypatch.setattr(several, "Table", Noted)
     return made
 
