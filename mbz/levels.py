@@ -11,7 +11,7 @@ class Level:
     Attributes:
         model: alias of the shipped model that takes part; None for no network.
         experts: the set of experts.
-        lane_bytes: bytes of a lane where the network takes part, about.
+        lane_bytes: as for `codec.compress`, where the network takes part.
     """
 
     model: str | None

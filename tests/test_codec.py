@@ -105,12 +105,13 @@ def test_block_and_lane_boundaries(n, lanes):
     assert len(kinds(archive)) == -(-n // 64)
 
 
-@pytest.mark.parametrize("n", edges(8192, 16384))
+@pytest.mark.parametrize("n", edges(8192, 16384, 32768, 36864))
 def test_lane_length_boundaries(n):
     archive = pack(skewed(n), lane_bytes=8192)
     assert kinds(archive) == ["CODED"]
     (info,) = codec.describe(io.BytesIO(archive))
-    assert info.header.only_block.coding.lanes == -(-n // 8192)
+    lane = 8192 if n <= 32768 else 4096
+    assert info.header.only_block.coding.lanes == -(-n // lane)
     assert unpack(archive) == skewed(n)
 
 
