@@ -59,8 +59,6 @@ def main(name: str, length: int) -> None:
     triton_backend.LONG = 6  # of the windows, some are long
     for how, calls in cut(length).items():
         found[how] = digest(predictor, data, calls)
-    triton_backend.FEW = 0  # as for many rows
-    found["many rows"] = digest(predictor, data, [length])
     json.dump(found, sys.stdout)
 
 

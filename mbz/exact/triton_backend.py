@@ -2,8 +2,7 @@
 
 Between two kernels lie the residual stream in float32 and int8 activations; only what must be
 quantised by its own largest element passes through memory as float32. One set of kernels serves
-passes over many positions and single steps: the position is a number on the device, and few rows
-are quantised by the product that takes them, so that a layer is five launches.
+passes over many positions and single steps: the position is a number on the device.
 
 Shapes as in `torch_backend.py`; M = B * S rows.
 """
@@ -31,7 +30,7 @@ from mbz.exact.triton_rows import (
     quantise_rows,
 )
 from mbz.exact.triton_steps import attend_step
-from mbz.exact.triton_tiles import FEW, heads_tile, look_tile, step_tile
+from mbz.exact.triton_tiles import heads_tile, look_tile, step_tile
 from mbz.weights import Tensors
 
 WIDEST = 1 << 13
@@ -58,10 +57,8 @@ class Product:
 
     def times_root(self, x_MK: Tensor) -> Tensor:
         """Of rows quantised, times the reciprocal root of their sum of squares."""
-        if len(x_MK) <= FEW:
-            return product(x_MK, self.weight, self.scale, TIMES, self.roots)
         q_MK, root_M = quantise_rows(x_MK, ROOTS, self.roots)
-        return product(q_MK, self.weight, self.scale, TIMES, self.roots, factor_M=root_M)
+        return product(q_MK, self.weight, self.scale, TIMES, root_M)
 
     def in_slices(self, x_MK: Tensor, count: int) -> Tensor:
         """The same with one matrix for each of `count` slices of a row, (M * count, N)."""
@@ -71,8 +68,7 @@ class Product:
             self.weight,
             self.scale,
             TIMES,
-            self.roots,
-            factor_M=root_M.repeat_interleave(count),
+            root_M.repeat_interleave(count),
         )
 
 
@@ -111,24 +107,16 @@ class FusedBlock:
     def extend(self, x_MD: Tensor, length: int, rotary: Tensor, position: Tensor) -> None:
         """The layer at the next `length` positions of all lanes, in place."""
         assert self.ring is not None
-        few, roots, ring = len(x_MD) <= FEW, self.roots, self.ring
-        a = x_MD if few else quantise_rows(x_MD, NOTHING, roots)[0]
-        tile = heads_tile(len(x_MD))
-        heads = self.heads(a, length, rotary, roots, position, ring, tile)
-        o = self.attend(heads, length, position)
-        a, factor = (o, None) if few else quantise_rows(o, STEPS, roots)
-        product(a, self.out.weight, self.out.scale, ADD, roots, y_MN=x_MD, factor_M=factor)
+        roots, ring, out, up, down = self.roots, self.ring, self.out, self.up, self.down
+        q_MK, _ = quantise_rows(x_MD, NOTHING, roots)
+        heads = self.heads(q_MK, length, rotary, roots, position, ring, heads_tile(len(x_MD)))
+        q_MK, step_M = quantise_rows(self.attend(heads, length, position), STEPS, roots)
+        product(q_MK, out.weight, out.scale, ADD, step_M, y_MN=x_MD)
 
-        squares = torch.empty(len(x_MD), device=x_MD.device) if few else None
-        a = x_MD
-        if not few:
-            a, squares = quantise_rows(x_MD, SQUARES, roots)
-        u = product(a, self.up.weight, self.up.scale, SQUARE, roots, squares_M=squares)
-        a, factor = (u, None) if few else quantise_rows(u, RATIO, roots, squares)
-        product(
-            a, self.down.weight, self.down.scale, ADD, roots,
-            y_MN=x_MD, factor_M=factor, squares_M=squares,
-        )  # fmt: skip
+        q_MK, squares_M = quantise_rows(x_MD, SQUARES, roots)
+        u_MK = product(q_MK, up.weight, up.scale, SQUARE)
+        q_MK, ratio_M = quantise_rows(u_MK, RATIO, roots, squares_M)
+        product(q_MK, down.weight, down.scale, ADD, ratio_M, y_MN=x_MD)
 
     def attend(self, heads: tuple[Tensor, Tensor], length: int, position: Tensor) -> Tensor:
         """3.2: integer sums of values of all heads (M, H * E), in float32 or int32."""
@@ -137,7 +125,7 @@ class FusedBlock:
         if length == 1 and window >= LONG:
             tile = step_tile(self.ring.roots.shape[:2].numel())
             return attend_step(heads, self.ring, window, position, tile)
-        return attend(heads, self.ring, length, window, position, look_tile(length))
+        return attend(heads, self.ring, length, window, position, look_tile(length, window))
 
 
 class Places:

@@ -17,20 +17,22 @@ W window, C slots.
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from mbz.exact import fixed
-from mbz.exact.triton_products import quantised_sums
-from mbz.exact.triton_rows import EXACT, SMALLEST, rint, root_of
+from mbz.exact.triton_products import sums_of
+from mbz.exact.triton_rows import EXACT, ROUND, SMALLEST, rint, root_of
 from mbz.exact.triton_tiles import Look, Tile
 
 ATTENTION_SUM = tl.constexpr(float(fixed.ATTENTION_SUM))
 ATTENTION_LAST = tl.constexpr(fixed.ATTENTION_BITS * fixed.OCTAVE)
-BITS = tl.constexpr(float(fixed.ATTENTION_BITS))
+BITS = tl.constexpr(fixed.ATTENTION_BITS + ROUND.value / fixed.OCTAVE)
 OCTAVE = tl.constexpr(1 / fixed.OCTAVE)
+ROUND_BITS = tl.constexpr(int(np.float32(ROUND.value).view(np.int32)))
 
 SLOTS = 128
 """Rings are multiples of this, so that no tile of keys lies across their end."""
@@ -49,7 +51,7 @@ def _heads_kernel(
     a_p, w_p, scale_p, sharpness_p, rotary_p, roots_p, position_p,
     q_p, q_root_p, k_p, k_root_p, v_p, count, length, slots, value_scale,
     H: tl.constexpr, G: tl.constexpr, E: tl.constexpr, W: tl.constexpr,
-    K: tl.constexpr, QUANTISE: tl.constexpr, ROWS: tl.constexpr, TERMS: tl.constexpr,
+    K: tl.constexpr, ROWS: tl.constexpr, TERMS: tl.constexpr,
 ):  # fmt: skip
     head = tl.program_id(0) % (H + 2 * G)
     row = tl.program_id(0) // (H + 2 * G) * ROWS + tl.arange(0, ROWS)
@@ -57,7 +59,7 @@ def _heads_kernel(
     row = tl.minimum(row, count - 1)
     column = tl.arange(0, E)
     output = head * E + column
-    sums, _, _ = quantised_sums(a_p, w_p, row, output, K, QUANTISE, ROWS, E, TERMS)
+    sums = sums_of(a_p, w_p, row, output, K, ROWS, E, TERMS)
     y = sums.to(tl.float32) * tl.load(scale_p + output)[None, :]
     a, b = tl.split(tl.reshape(y, (ROWS, E // 2, 2)))
 
@@ -133,7 +135,7 @@ class Heads:
         """Queries (M, H, E) int8 and their roots times the sharpness (M, H); the rest in the ring.
 
         Args:
-            a_MK: int8 rows, or float32 rows that are quantised on the way.
+            a_MK: int8 rows.
             length: positions of a lane, S.
             rotary: cosines and sines (2, 2W, E / 2), padded.
             roots: the table of 2.3.
@@ -149,7 +151,7 @@ class Heads:
             a_MK, self.weight, self.scale, self.sharpness, rotary, roots, position,
             q_MHE, q_root_MH, *ring, count, length, ring.roots.shape[2], self.value_scale,
             H=self.queries, G=self.groups, E=self.width, W=rotary.shape[1] // 2, K=terms,
-            QUANTISE=a_MK.dtype != torch.int8, ROWS=tile.rows, TERMS=tile.terms,
+            ROWS=tile.rows, TERMS=tile.terms,
             num_warps=tile.warps, num_stages=tile.stages, **EXACT,
         )  # fmt: skip
         return q_MHE, q_root_MH
@@ -157,9 +159,15 @@ class Heads:
 
 @triton.jit
 def scores_of(q, q_root, k_p, k_root_p, slot, E: tl.constexpr, KEYS: tl.constexpr):
+    """Scores (rows, keys) of the keys from a slot on.
+
+    A GPU converts integers at an eighth of the rate at which it adds, so these, below 2**22, are
+    made part of a float by an addition.
+    """
     key = slot + tl.arange(0, KEYS)
     k = tl.load(k_p + key[None, :] * E + tl.arange(0, E)[:, None])
-    dots = tl.dot(q, k, out_dtype=tl.int32).to(tl.float32)
+    dots = tl.dot(q, k, out_dtype=tl.int32) + ROUND_BITS
+    dots = dots.to(tl.float32, bitcast=True) - ROUND
     return (dots * q_root[:, None]) * tl.load(k_root_p + key)[None, :]
 
 
@@ -170,14 +178,15 @@ def _hide(scores, j, first, last, KEYS: tl.constexpr):
 
 
 @triton.jit
-def weights_of(n):
-    """ATTENTION[n] of 2.6 for integers n >= 0, by the hardware's power of two.
+def weights_of(x):
+    """ATTENTION[n] of 2.6 for n = rint(x), x >= 0, by the hardware's power of two.
 
     Of all 768 powers the nearest to a tie is off it by 1.57e-6 of itself, and `ex2.approx` errs by
     2**-22 = 2.4e-7 at most; `sound` looks at every entry on the device. The argument is exact, so
-    that its fused multiply-add rounds nothing.
+    that its fused multiply-add, which takes away what n was rounded by, rounds nothing.
     """
-    return tl.where(n < ATTENTION_LAST, rint(tl.exp2(tl.fma(n, -OCTAVE, BITS))), 0.0)
+    n = x + ROUND
+    return tl.where(n < ROUND + ATTENTION_LAST, rint(tl.exp2(tl.fma(n, -OCTAVE, BITS))), 0.0)
 
 
 @triton.jit
@@ -239,24 +248,24 @@ def _attend_kernel(
     total = tl.zeros((ROWS,), tl.float32)  # of integers, below 2**24
     for j in range(begin, clear, KEYS):
         scores = scores_of(q, q_root, k_p, k_root_p, (offset + j) % slots, E, KEYS)
-        total += tl.sum(weights_of(rint(largest[:, None] - scores)), 1)
+        total += tl.sum(weights_of(largest[:, None] - scores), 1)
     for j in range(clear, highest + 1, KEYS):
         scores = scores_of(q, q_root, k_p, k_root_p, (offset + j) % slots, E, KEYS)
         scores = _hide(scores, j, first, last, KEYS)
-        total += tl.sum(weights_of(rint(largest[:, None] - scores)), 1)
+        total += tl.sum(weights_of(largest[:, None] - scores), 1)
 
     ratio = tl.div_rn(ATTENTION_SUM, total)[:, None]
     low, high = tl.zeros((ROWS, E), tl.int32), tl.zeros((ROWS, E), tl.int32)
     for j in range(begin, clear, KEYS):
         slot = tl.multiple_of((offset + j) % slots, KEYS)
         scores = scores_of(q, q_root, k_p, k_root_p, slot, E, KEYS)
-        p = (weights_of(rint(largest[:, None] - scores)) * ratio).to(tl.int32)
+        p = (weights_of(largest[:, None] - scores) * ratio).to(tl.int32)
         low, high = values_of(low, high, p, v_p, slot, slots, E, KEYS)
     for j in range(clear, highest + 1, KEYS):
         slot = tl.multiple_of((offset + j) % slots, KEYS)
         scores = scores_of(q, q_root, k_p, k_root_p, slot, E, KEYS)
         scores = _hide(scores, j, first, last, KEYS)
-        p = (weights_of(rint(largest[:, None] - scores)) * ratio).to(tl.int32)
+        p = (weights_of(largest[:, None] - scores) * ratio).to(tl.int32)
         low, high = values_of(low, high, p, v_p, slot, slots, E, KEYS)
     o = (high * 256 + low).to(tl.float32)
     tl.store(o_p + at[:, None] * E + tl.arange(0, E)[None, :], o, inside[:, None])

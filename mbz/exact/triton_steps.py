@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from mbz.exact.triton_heads import ATTENTION_SUM, Ring, scores_of, values_of, weights_of
-from mbz.exact.triton_rows import EXACT, rint
+from mbz.exact.triton_rows import EXACT
 from mbz.exact.triton_tiles import Step
 
 
@@ -96,13 +96,13 @@ def _values_kernel(
     begin, _, last, offset = _sight(position_p, slots, W, KEYS)
     total = tl.zeros((FEW,), tl.float32)  # of integers, below 2**24
     for j in range(0, last + 1 - begin, KEYS):
-        total += tl.sum(weights_of(rint(largest - tl.load(scores_p + j))), 1)
+        total += tl.sum(weights_of(largest - tl.load(scores_p + j)), 1)
     ratio = tl.div_rn(ATTENTION_SUM, total)[:, None]
     low, high = tl.zeros((ROWS, E), tl.int32), tl.zeros((ROWS, E), tl.int32)
     start = chunk * CHUNK
     for j in range(start, tl.minimum(start + CHUNK, last + 1 - begin), KEYS):
         slot = tl.multiple_of((offset + begin + j) % slots, KEYS)
-        p = (weights_of(rint(largest - tl.load(scores_p + j))) * ratio).to(tl.int32)
+        p = (weights_of(largest - tl.load(scores_p + j)) * ratio).to(tl.int32)
         p = _repeat(p, ROWS, FEW, KEYS)
         low, high = values_of(low, high, p, v_p, slot, slots, E, KEYS)
     row, column = tl.arange(0, ROWS), tl.arange(0, E)

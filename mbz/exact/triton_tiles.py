@@ -31,26 +31,22 @@ class Step(NamedTuple):
     stages: int
 
 
-FEW = 1 << 11
-"""Up to so many rows are quantised within the product that takes them."""
-
 _PRODUCTS = {
-    16: Tile(16, 32, 128, 4, 4),
-    128: Tile(16, 64, 128, 4, 4),
-    FEW: Tile(32, 64, 128, 4, 4),
+    128: Tile(16, 32, 128, 4, 4),
+    1 << 10: Tile(64, 32, 128, 4, 3),
+    1 << 12: Tile(128, 64, 128, 4, 3),
 }
-_PRODUCT = Tile(128, 128, 64, 8, 4)
+_WIDENING = Tile(128, 128, 128, 8, 3)
+_NARROWING = Tile(128, 64, 128, 4, 3)
 
-_HEADS = {128: Tile(16, 64, 128, 4, 4), FEW: Tile(32, 64, 128, 4, 4)}
-_HEAD = Tile(128, 64, 64, 4, 4)
-
-_LOOKS = {1: Look(16, 128, 4, 2), 63: Look(64, 64, 4, 2)}
-_LOOK = Look(128, 64, 8, 2)
+_HEADS = {1 << 10: Tile(16, 64, 128, 4, 4), 1 << 14: Tile(64, 64, 128, 4, 3)}
+_HEAD = Tile(32, 64, 128, 4, 3)
 
 
-def product_tile(rows: int) -> Tile:
-    """The tile of a product of so many rows."""
-    return next((tile for most, tile in _PRODUCTS.items() if rows <= most), _PRODUCT)
+def product_tile(rows: int, outputs: int, terms: int) -> Tile:
+    """The tile of a product of so many rows, outputs and terms."""
+    many = _WIDENING if outputs > terms else _NARROWING
+    return next((tile for most, tile in _PRODUCTS.items() if rows <= most), many)
 
 
 def heads_tile(rows: int) -> Tile:
@@ -58,9 +54,11 @@ def heads_tile(rows: int) -> Tile:
     return next((tile for most, tile in _HEADS.items() if rows <= most), _HEAD)
 
 
-def look_tile(length: int) -> Look:
+def look_tile(length: int, window: int) -> Look:
     """The tile of attention of so many positions in each lane."""
-    return next((look for most, look in _LOOKS.items() if length <= most), _LOOK)
+    if length == 1:
+        return Look(16, 64, 4, 2)
+    return Look(64, 32, 4, 2) if window < 64 else Look(64, 64, 4, 3)
 
 
 def step_tile(heads: int) -> Step:
