@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mbz.coder import Decoder, Encoder
 from mbz.container import Coding
 from mbz.errors import Corrupt, LimitExceeded
-from mbz.exact import Predictor, Stepping
+from mbz.exact import Interval, Predictor, Stepping
 from mbz.steps import Steps
 from mbz.together import Block, Decoding, Seat, decoded
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["costs", "decode", "decode_lzma", "encode", "encode_lzma", "lzma_may_beat"]
 
 _SCORE_BYTES = 1 << 12  # bytes scored at once: 4 MiB of counts
+_INTERVAL_BYTES = 1 << 17  # the same where counts stay on a device, which this keeps filled
 _REPORT_BYTES = 1 << 10  # bytes between two reports while decoding
 _MIN_DICTIONARY = 4096
 _LZMA_SAMPLE = 1 << 16
@@ -176,7 +177,8 @@ def _parts(
     lanes = symbols_TL.shape[1]
     if predictor is not None:
         _reset(predictor, lanes)
-    steps_at_once = max(1, _SCORE_BYTES // lanes)
+    reduced = score is not None and isinstance(predictor, Interval)
+    steps_at_once = max(1, (_INTERVAL_BYTES if reduced else _SCORE_BYTES) // lanes)
     done = 0
     for start in range(0, len(symbols_TL), steps_at_once):
         part_SL = symbols_TL[start : start + steps_at_once]
