@@ -16,6 +16,7 @@ import torch
 
 from mbz.exact import triton_backend
 from mbz.exact.reference import ReferencePredictor
+from mbz.exact.torch_backend import intervals_of
 from mbz.exact.torch_matrix import FloatMatrix
 
 LANES = 3
@@ -46,20 +47,31 @@ def digest(predictor, data: np.ndarray, calls: list[int]) -> str:
     return hashlib.sha256(np.concatenate(rows, 1).astype("<u4").tobytes()).hexdigest()
 
 
+def intervals(predictor: triton_backend.FusedPredictor, data: np.ndarray) -> np.ndarray:
+    """In two calls."""
+    predictor.reset(len(data))
+    return np.concatenate([predictor.intervals(data[:, :7]), predictor.intervals(data[:, 7:])], 1)
+
+
 def main(name: str, length: int) -> None:
-    """Prints the digests, first that of the reference."""
+    """Prints the digests of counts, and whether intervals are those of the reference."""
     torch.set_num_threads(1)
     config = conftest.MODELS[name]
     tensors = conftest.random_tensors(config)
     data = np.random.default_rng(5).integers(0, 256, (LANES, length)).astype(np.uint8)
-    found = {"reference": digest(ReferencePredictor(config, tensors), data, [length])}
+    reference = ReferencePredictor(config, tensors)
+    found = {"reference": digest(reference, data, [length])}
     cpu = torch.device("cpu")
     assert triton_backend.supported(config, cpu)
     predictor = triton_backend.FusedPredictor(config, tensors, cpu, FloatMatrix)
     triton_backend.LONG = 6  # of the windows, some are long
     for how, calls in cut(length).items():
         found[how] = digest(predictor, data, calls)
-    json.dump(found, sys.stdout)
+    reference.reset(LANES)
+    counts, symbols = (torch.from_numpy(a) for a in (reference.score(data), data.astype(np.int64)))
+    expected = intervals_of(counts, symbols).numpy()
+    same = np.array_equal(intervals(predictor, data), expected)
+    json.dump({"counts": found, "intervals": same}, sys.stdout)
 
 
 if __name__ == "__main__":

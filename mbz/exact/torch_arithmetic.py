@@ -34,6 +34,20 @@ class Arithmetic:
         """A numpy array on the device; on the CPU it may share the memory."""
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device)
 
+    def fetch(self, x: Tensor) -> Tensor:
+        """A copy of a tensor on its way to the host, where it is after `wait`.
+
+        Memory that cannot be paged out takes it at the full rate of the bus, while the host goes
+        on; torch keeps such memory to use it again.
+        """
+        host = torch.empty(x.shape, dtype=x.dtype, pin_memory=x.is_cuda)
+        return host.copy_(x, non_blocking=True)
+
+    def wait(self) -> None:
+        """Returns when all that was asked of the device is done."""
+        if self.device.type == "cuda":
+            torch.cuda.current_stream(self.device).synchronize()
+
     def quantise(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """2.1: rows to integers, and the largest magnitude of each row."""
         largest = x.abs().amax(-1, keepdim=True).clamp_min_(float(fixed.SMALLEST))

@@ -277,6 +277,11 @@ class TorchPredictor:
         self.local_stack = stack(a, tensors, "local", config.local_stack)
         self.head = linear(a, tensors, "head")
 
+    @property
+    def rows(self) -> int:
+        """Positions times lanes in one pass."""
+        return ROWS[self.a.device.type]
+
     @torch.inference_mode()
     def reset(self, lanes: int) -> None:
         """Starts `lanes` empty streams."""
@@ -292,8 +297,10 @@ class TorchPredictor:
     @torch.inference_mode()
     def counts(self) -> NDArray[np.float32]:
         """Counts of the next byte of each lane, (B, 256)."""
-        counts: NDArray[np.float32] = self.extend(self.before_BH)[:, 0].cpu().numpy()
-        return counts
+        counts = self.a.fetch(self.counts_of(self.extend(self.before_BH))[:, 0])
+        self.a.wait()
+        found: NDArray[np.float32] = counts.numpy()
+        return found
 
     @torch.inference_mode()
     def push(self, symbols_B: NDArray[np.uint8]) -> None:
@@ -303,31 +310,31 @@ class TorchPredictor:
 
     def score(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Counts before each of S given bytes, (B, S, 256)."""
-        return self.scored(symbols_BS, lambda counts, _: counts)
+        return self.scored(symbols_BS, lambda x_BSD, _: self.counts_of(x_BSD))
 
     def intervals(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.uint32]:
         """Where the share of each of S given bytes starts and its size, (B, S, 2)."""
-        return self.scored(symbols_BS, intervals_of).view(np.uint32)
+        return self.scored(symbols_BS, self.intervals_of).view(np.uint32)
 
     def scored(self, symbols_BS: NDArray[np.uint8], made: Made) -> NDArray[Any]:
-        """What is made on the device of counts and the given bytes."""
-        rows = ROWS[self.a.device.type]
-        size = max(1, rows // len(symbols_BS))
+        """What is made on the device of rows of the local model and the bytes they predict."""
+        size = max(1, self.rows // len(symbols_BS))
         starts = range(0, symbols_BS.shape[1], size)
         parts = [self.score_part(symbols_BS[:, i : i + size], made) for i in starts]
-        return np.concatenate(parts, 1)
+        self.a.wait()
+        found: NDArray[Any] = (parts[0] if len(parts) == 1 else torch.cat(parts, 1)).numpy()
+        return found
 
     @torch.inference_mode()
-    def score_part(self, symbols_BS: NDArray[np.uint8], made: Made) -> NDArray[Any]:
-        """`scored` of so few bytes that what they need in between fits in the cache."""
+    def score_part(self, symbols_BS: NDArray[np.uint8], made: Made) -> Tensor:
+        """`scored` of so few bytes that what they need in between fits in the cache, as fetched."""
         reach = self.before_BH.shape[1]
         known = torch.cat([self.before_BH, self.a.put(symbols_BS).long()], 1)
         self.before_BH = known[:, -reach:]
-        found: NDArray[Any] = made(self.extend(known[:, :-1]), known[:, reach:]).cpu().numpy()
-        return found
+        return self.a.fetch(made(self.extend(known[:, :-1]), known[:, reach:]))
 
     def extend(self, bytes_BN: Tensor) -> Tensor:
-        """3.6 at the next S positions: counts (B, S, 256), from S - 1 + H bytes before them."""
+        """3.6 at the next S positions: rows of the local model, from S - 1 + H bytes before."""
         reach, t = self.before_BH.shape[1], self.t
         last_BS = bytes_BN[:, reach - 1 :]
         count = last_BS.shape[1]
@@ -338,7 +345,7 @@ class TorchPredictor:
         self.extend_patches(rows if t else rows[:, 1:])
         from_global, self.states_BSD = self.states_BSD[:, :count], self.states_BSD[:, count:]
         self.t += count
-        return self.counts_of(self.local_stack.extend(x_BSD + from_global))
+        return self.local_stack.extend(x_BSD + from_global)
 
     def local_input(self, bytes_BN: Tensor) -> Tensor:
         """3.6: the rows (B, S, D) of the next S positions."""
@@ -361,6 +368,10 @@ class TorchPredictor:
         """3.6: counts (B, S, 256) from the rows of the local model."""
         q, _ = self.a.quantise(x_BSD)
         return self.a.counts(self.head(q) * self.a.root(q))
+
+    def intervals_of(self, x_BSD: Tensor, symbols_BS: Tensor) -> Tensor:
+        """Start and size of the shares of these bytes, (B, S, 2) int32."""
+        return intervals_of(self.counts_of(x_BSD), symbols_BS)
 
     def patches(self, rows_BND: Tensor) -> Tensor:
         """3.1: the bytes, or rows of the encoder, of whole patches side by side (B, K, P * D)."""

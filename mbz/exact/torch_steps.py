@@ -127,12 +127,14 @@ class Steps:
         for stack in self.stacks:
             numbers += self.place(self.t, stack.config.window)
         self.host[: self.size] = torch.tensor(numbers)
-        self.numbers.copy_(self.host, non_blocking=True)  # `cpu` below waits for it
+        self.numbers.copy_(self.host, non_blocking=True)
         self.run(starts=in_patch == 0)
         self.t += 1
         self.pushed = False
-        counts: NDArray[np.float32] = self.counts.to("cpu", copy=True).numpy()
-        return counts
+        counts = self.of.a.fetch(self.counts)
+        self.of.a.wait()
+        found: NDArray[np.float32] = counts.numpy()
+        return found
 
     def run(self, *, starts: bool) -> None:
         """One step, recorded when it comes for the first time."""
@@ -213,8 +215,8 @@ class SteppingPredictor(TorchPredictor):
             super().push(symbols_B)
 
     @torch.inference_mode()
-    def score_part(self, symbols_BS: NDArray[np.uint8], made: Made) -> NDArray[Any]:
-        """`scored` of so few bytes that what they need in between fits in the cache."""
+    def score_part(self, symbols_BS: NDArray[np.uint8], made: Made) -> Tensor:
+        """`scored` of so few bytes that what they need in between fits in the cache, as fetched."""
         if self.recording and self.steps is not None:
             self.steps.back()
             self.recording = False

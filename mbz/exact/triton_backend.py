@@ -14,7 +14,6 @@ from torch import Tensor
 from mbz.config import ModelConfig, StackConfig
 from mbz.exact import fixed
 from mbz.exact.torch_arithmetic import Arithmetic
-from mbz.exact.torch_backend import ROWS
 from mbz.exact.torch_matrix import Matrix
 from mbz.exact.torch_steps import SteppingPredictor, Steps
 from mbz.exact.triton_heads import SLOTS, Heads, Ring, attend, sound
@@ -35,6 +34,9 @@ from mbz.weights import Tensors
 
 WIDEST = 1 << 13
 """A row that is quantised must fit in one program."""
+
+ROWS = 1 << 17
+"""Positions times lanes in one pass: the kernels take longer than it takes to launch them."""
 
 LONG = 128
 """Windows from which on a single position is worth two kernels of attention."""
@@ -157,7 +159,7 @@ class FusedStack:
     def reset(self, lanes: int) -> None:
         """Goes back to position 0."""
         self.t = 0
-        new = max(1, ROWS[self.position.device.type] // lanes)
+        new = max(1, ROWS // lanes)
         slots = -(-(2 * self.config.window + new) // SLOTS) * SLOTS
         for block in self.blocks:
             block.reset(lanes, slots)
@@ -211,6 +213,11 @@ class FusedPredictor(SteppingPredictor):
         self.input = Input(tables, ngrams, len(config.ngram_orders))
         self.output = self.a.put(fixed.output_table().astype(np.int32))
 
+    @property
+    def rows(self) -> int:
+        """Positions times lanes in one pass."""
+        return ROWS
+
     def local_input(self, bytes_BN: Tensor) -> Tensor:
         """3.6: the rows (B, S, D) of the next S positions."""
         position = self.local_stack.position.fill_(self.t)
@@ -237,3 +244,9 @@ class FusedPredictor(SteppingPredictor):
         """3.6: counts (B, S, 256) from the rows of the local model."""
         logits = self.head.times_root(x_BSD.flatten(0, 1))
         return counts_of(logits, self.output).unflatten(0, x_BSD.shape[:2])
+
+    def intervals_of(self, x_BSD: Tensor, symbols_BS: Tensor) -> Tensor:
+        """Start and size of the shares of these bytes, (B, S, 2) int32."""
+        logits = self.head.times_root(x_BSD.flatten(0, 1))
+        symbols_M = symbols_BS.flatten().contiguous()
+        return counts_of(logits, self.output, symbols_M).unflatten(0, x_BSD.shape[:2])

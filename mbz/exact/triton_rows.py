@@ -97,7 +97,9 @@ def quantise_rows(
 
 
 @triton.jit
-def _counts_kernel(logits_p, counts_p, table_p, count, ROWS: tl.constexpr):
+def _counts_kernel(
+    logits_p, found_p, table_p, symbols_p, count, INTERVALS: tl.constexpr, ROWS: tl.constexpr
+):
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     byte = tl.arange(0, 256)
     at = row.to(tl.int64)[:, None] * 256 + byte
@@ -110,17 +112,30 @@ def _counts_kernel(logits_p, counts_p, table_p, count, ROWS: tl.constexpr):
     rest = COUNT_SUM - tl.sum(k, 1)
     top = tl.argmax(w, 1)  # the first, where several are largest
     k += tl.where(byte[None, :] == top[:, None], rest[:, None], 0)
-    tl.store(counts_p + at, k.to(tl.float32), mask)
+    if INTERVALS:
+        symbol = tl.load(symbols_p + row, row < count, 0).to(tl.int32)
+        start = symbol + tl.sum(tl.where(byte[None, :] < symbol[:, None], k, 0), 1)
+        size = 1 + tl.sum(tl.where(byte[None, :] == symbol[:, None], k, 0), 1)
+        tl.store(found_p + row * 2, start, row < count)
+        tl.store(found_p + row * 2 + 1, size, row < count)
+    else:
+        tl.store(found_p + at, k.to(tl.float32), mask)
 
 
-def counts_of(logits_MV: Tensor, table: Tensor) -> Tensor:
-    """2.7: counts (M, 256) in float32, from the table of output weights in int32."""
+def counts_of(logits_MV: Tensor, table: Tensor, symbols_M: Tensor | None = None) -> Tensor:
+    """2.7: counts (M, 256) in float32, from the table of output weights in int32.
+
+    Or, of the bytes in `symbols_M`, where their shares start and their sizes, (M, 2) in int32.
+    """
     count, rows = len(logits_MV), 4
-    counts_MV = torch.empty_like(logits_MV)
+    found = torch.empty_like(logits_MV)
+    if symbols_M is not None:
+        found = torch.empty((count, 2), dtype=torch.int32, device=logits_MV.device)
     _counts_kernel[(triton.cdiv(count, rows),)](
-        logits_MV, counts_MV, table, count, ROWS=rows, num_warps=4, **EXACT
-    )
-    return counts_MV
+        logits_MV, found, table, table if symbols_M is None else symbols_M, count,
+        INTERVALS=symbols_M is not None, ROWS=rows, num_warps=4, **EXACT,
+    )  # fmt: skip
+    return found
 
 
 @triton.jit(do_not_specialize=["count", "stride"])
