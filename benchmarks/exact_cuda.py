@@ -1,10 +1,11 @@
-"""The exact network on CUDA: fused kernels beside torch operations, and what each kernel takes.
+"""The exact network on CUDA in fused kernels, and what each kernel takes.
 
     PYTHONPATH=. python benchmarks/exact_cuda.py [--models base_v3,...] [--parts digests,...]
 
-Parts: digests (equality with the stored self-tests), scoring, steps, profile, tiles (the settings
-of `mbz/exact/triton_tiles.py` and others, on the shapes of the first model). A part that fails says
-so, and the others go on.
+Parts: digests (equality with the stored self-tests and with torch operations), scoring, steps,
+profile, looks and products (the settings of `mbz/exact/triton_tiles.py` for attention and products,
+and others, on the shapes of the first model). `--kinds fused,plain` times torch operations as well.
+A part that fails says so, and the others go on.
 """
 
 import argparse
@@ -22,8 +23,9 @@ import triton
 from triton.testing import do_bench, do_bench_cudagraph
 
 from mbz import weights
+from mbz.exact import triton_backend
 from mbz.exact.selftest import digest
-from mbz.exact.torch_backend import ROWS
+from mbz.exact.torch_backend import intervals_of
 from mbz.exact.torch_matrix import choose
 from mbz.exact.torch_steps import SteppingPredictor
 from mbz.exact.triton_backend import FusedPredictor, supported
@@ -51,8 +53,8 @@ def attempt(name: str, work: Callable[[], str]) -> None:
 class Bench:
     """One model on the device."""
 
-    def __init__(self, name: str) -> None:
-        self.name, self.weights = name, weights.read(FOLDER / name)
+    def __init__(self, name: str, kinds: Sequence[str]) -> None:
+        self.name, self.weights, self.kinds = name, weights.read(FOLDER / name), kinds
         self.matrix = choose(DEVICE)
 
     def opened(self, kind: str) -> SteppingPredictor:
@@ -61,7 +63,7 @@ class Bench:
 
     def digests(self) -> None:
         """Whether each kind gives the stored digest, and how long the first one takes."""
-        for kind in KINDS:
+        for kind in self.kinds:
 
             def equal(kind: str = kind) -> str:
                 start = time.perf_counter()
@@ -72,12 +74,12 @@ class Bench:
         attempt(f"{self.name} long streams", self.same)
 
     def same(self) -> str:
-        """Both kinds on streams that wrap all rings, scored, split, and stepped."""
+        """Both kinds on streams that wrap all rings, scored, split, and stepped; intervals."""
         rng, length = np.random.default_rng(3), 12_000
         text = np.repeat(rng.integers(0, 256, (3, length // 2)), 2, 1).astype(np.uint8)
         results = []
         for kind, rows in (("plain", 1 << 15), ("fused", 1 << 10), ("fused", 1 << 15)):
-            ROWS["cuda"] = rows
+            triton_backend.ROWS = rows
             predictor = self.opened(kind)
             predictor.reset(3)
             ends = (length - 160, length - 10)
@@ -88,25 +90,30 @@ class Bench:
             results.append(np.concatenate(counts, 1))
         wrong = (results[0] != results[1]) | (results[0] != results[2])
         wrong = wrong.any((0, 2))
-        return f"DIFFERENT from {wrong.argmax()} on" if wrong.any() else "EQUAL"
+        predictor.reset(3)
+        counts, symbols = torch.from_numpy(results[0]), torch.from_numpy(text).long()
+        same = np.array_equal(predictor.intervals(text), intervals_of(counts, symbols).numpy())
+        if wrong.any():
+            return f"DIFFERENT from {wrong.argmax()} on"
+        return "EQUAL" if same else "intervals DIFFERENT"
 
     def scoring(self) -> None:
-        """Megabytes a second, with the counts left on the device and brought to the host."""
+        """Megabytes a second: on the device alone, and from bytes to intervals on the host."""
         for lanes in LANES:
-            for kind in KINDS:
+            for kind in self.kinds:
                 attempt(
                     f"{self.name} {kind} scoring, {lanes} lanes",
                     lambda kind=kind, lanes=lanes: self.score_rate(kind, lanes),
                 )
 
     def score_rate(self, kind: str, lanes: int) -> str:
-        """In passes of 2^15 positions and, fused, of more."""
+        """In passes of 2^15 positions and, fused, of more; the first with counts on the host."""
         sizes = (15, 16, 17) if kind == "fused" else (15,)
         return "; ".join(self.pass_rate(kind, lanes, 1 << size) for size in sizes)
 
     def pass_rate(self, kind: str, lanes: int, rows: int) -> str:
         """The middle of five passes, when the windows are half full."""
-        ROWS["cuda"] = rows
+        triton_backend.ROWS = rows
         predictor = self.opened(kind)
         size = rows // lanes
         predictor.reset(lanes)
@@ -117,17 +124,17 @@ class Bench:
         def on_device() -> None:
             known = torch.cat([predictor.before_BH, text.long()], 1)
             predictor.before_BH = known[:, -reach:]
-            predictor.extend(known[:, :-1])
+            predictor.counts_of(predictor.extend(known[:, :-1]))
 
         symbols = text.cpu().numpy()
-
-        def on_host() -> None:
-            predictor.score(symbols)
 
         rates = []
         on_device()
         deepen(predictor, 1500)
-        for work in (on_device, on_host):
+        works = [on_device, lambda: predictor.intervals(symbols)]
+        if rows == 1 << 15:
+            works.append(lambda: predictor.score(symbols))
+        for work in works:
             work()
             times = []
             for _ in range(5):
@@ -137,13 +144,14 @@ class Bench:
                 torch.cuda.synchronize()
                 times.append(time.perf_counter() - start)
             rates.append(lanes * size / statistics.median(times) / 1e6)
-        ROWS["cuda"] = 1 << 15
-        return f"{rows}: {rates[0]:.2f} MB/s on the device, {rates[1]:.2f} with counts on the host"
+        names = ("on the device", "intervals", "counts")
+        found = ", ".join(f"{name} {rate:.2f}" for name, rate in zip(names, rates, strict=False))
+        return f"{rows}: {found} MB/s"
 
     def steps(self) -> None:
         """Milliseconds a step: the graph alone, without and with a new patch, and all of it."""
         for lanes in (*LANES, 4096):
-            for kind in KINDS:
+            for kind in self.kinds:
                 attempt(
                     f"{self.name} {kind} step, {lanes} lanes",
                     lambda kind=kind, lanes=lanes: self.step_times(kind, lanes),
@@ -179,19 +187,20 @@ class Bench:
         )
 
     def profile(self) -> None:
-        """Device time by kernel, of scoring 2^17 bytes in 64 lanes and of 64 steps of 512."""
+        """Device time by kernel, of intervals of 2^17 bytes in 64 lanes and of 64 steps of 512."""
         attempt(f"{self.name} profile of scoring", self.profile_scoring)
         attempt(f"{self.name} profile of steps", self.profile_steps)
 
     def profile_scoring(self) -> str:
         """Four passes."""
+        triton_backend.ROWS = 1 << 15
         predictor = self.opened("fused")
         predictor.reset(64)
         text = np.random.default_rng(0).integers(32, 127, (64, 512)).astype(np.uint8)
-        predictor.score(text)
+        predictor.intervals(text)
         deepen(predictor, 1500)
-        predictor.score(text)
-        return profiled(lambda: predictor.score(np.tile(text, 4)))
+        predictor.intervals(text)
+        return profiled(lambda: predictor.intervals(np.tile(text, 4)))
 
     def profile_steps(self) -> str:
         """16 patches."""
@@ -204,7 +213,7 @@ class Bench:
 
         return profiled(work)
 
-    def tiles(self) -> None:
+    def products(self) -> None:
         """Microseconds of other tiles."""
         config = self.weights.config
         for stack, share in ((config.local_stack, 1), (config.global_stack, config.patch)):
@@ -214,6 +223,9 @@ class Bench:
                     (stack.width, stack.hidden, ADD),
                 ):
                     product_tiles(rows, outputs, terms, after)
+
+    def looks(self) -> None:
+        """The same of heads and attention, in scoring and in steps."""
         predictor = self.opened("fused")
         for lanes, length in ((64, 512), (512, 64), (512, 1), (8, 1)):
             heads_and_looks(predictor, lanes, length)
@@ -287,7 +299,7 @@ def contest(
 
 
 def product_tiles(rows: int, outputs: int, terms: int, after: int) -> None:
-    """One product in several tiles, from int8 and, for few rows, from float32."""
+    """One product in several tiles, and the rows that it takes quantised."""
     x = torch.randn((rows, terms), device=DEVICE)
     weight = torch.randint(-127, 128, (outputs, terms), device=DEVICE, dtype=torch.int8)
     scale, factor = torch.rand(outputs, device=DEVICE), torch.rand(rows, device=DEVICE)
@@ -310,17 +322,13 @@ def product_tiles(rows: int, outputs: int, terms: int, after: int) -> None:
                 (256, 128, 64, 8, 3),
             )
         ]  # fmt: skip
-    more = {"y_MN": y, "factor_M": factor, "squares_M": factor}
-    for kind, a in (("int8", q), ("float32", x)):
-        if rows > 512 and a is x:
-            break
-        contest(
-            f"product {rows} x {terms} -> {outputs} from {kind}",
-            tiles,
-            product_tile(rows),
-            lambda tile, a=a: product(a, weight, scale, after, roots, **more, tile=tile),
-            short=rows <= 512,
-        )
+    contest(
+        f"product {rows} x {terms} -> {outputs}",
+        tiles,
+        product_tile(rows, outputs, terms),
+        lambda tile: product(q, weight, scale, after, factor, y_MN=y, tile=tile),
+        short=rows <= 512,
+    )
     attempt(
         f"quantise {rows} x {terms}, us",
         lambda: f"{timed(lambda: quantise_rows(x, STEPS, roots), short=rows <= 512):.1f}",
@@ -337,7 +345,7 @@ def heads_and_looks(predictor: FusedPredictor, lanes: int, length: int) -> None:
         x = torch.randn((lanes * count, config.width), device=DEVICE)
         roots, ring = block.roots, block.ring
         few = len(x) <= 2048
-        a = x if few else quantise_rows(x, NOTHING, roots)[0]
+        a, _ = quantise_rows(x, NOTHING, roots)
         parts = (count, stack.rotary, roots, position, ring)
 
         label = f"{name}, {lanes} lanes of {count}"
@@ -358,8 +366,8 @@ def heads_and_looks(predictor: FusedPredictor, lanes: int, length: int) -> None:
         if count == 1:
             sizes = ((16, 32, 2, 2), (16, 64, 4, 2), (16, 128, 4, 2))
         else:
-            sizes = ((64, 64, 4, 2), (64, 64, 4, 3), (64, 128, 4, 2), (64, 32, 4, 2),
-                     (128, 64, 8, 2), (128, 64, 8, 3), (128, 32, 8, 2))  # fmt: skip
+            sizes = ((64, 64, 4, 2), (64, 64, 4, 3), (64, 64, 4, 4), (64, 128, 4, 3),
+                     (64, 32, 4, 2), (64, 32, 4, 4), (128, 64, 8, 3), (128, 32, 4, 3))  # fmt: skip
         if count == 1 and name == "global":
             steps = [
                 Step(keys, chunks, warps, stages)
@@ -379,7 +387,7 @@ def heads_and_looks(predictor: FusedPredictor, lanes: int, length: int) -> None:
         contest(
             f"attention {label}",
             [Look(*size) for size in sizes],
-            look_tile(count),
+            look_tile(count, config.window),
             lambda tile, heads=heads, rest=rest: attend(heads, *rest, tile),
             short=count == 1,
         )
@@ -389,15 +397,16 @@ def main() -> None:
     """Prints a line per result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", default="base_v3,small_v1,tiny_v1")
-    parser.add_argument("--parts", default="digests,scoring,steps,profile,tiles")
+    parser.add_argument("--kinds", default="fused")
+    parser.add_argument("--parts", default="digests,scoring,steps,profile,looks")
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     print(torch.cuda.get_device_name(), torch.__version__, triton.__version__)
-    benches = [Bench(name) for name in args.models.split(",")]
+    benches = [Bench(name, args.kinds.split(",")) for name in args.models.split(",")]
     print("sound:", [supported(bench.weights.config, DEVICE) for bench in benches], flush=True)
     for part in args.parts.split(","):
-        for bench in benches if part not in ("tiles", "profile") else benches[:1]:
-            with torch.inference_mode(part == "tiles"):
+        for bench in benches if part in ("digests", "scoring", "steps") else benches[:1]:
+            with torch.inference_mode(part in ("looks", "products")):
                 attempt(f"{bench.name} {part}", lambda: getattr(bench, part)() or "done")  # noqa: B023
             torch.cuda.empty_cache()
 
