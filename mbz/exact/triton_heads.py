@@ -239,18 +239,22 @@ def _attend_kernel(
 
     largest = tl.full((ROWS,), float("-inf"), tl.float32)
     for j in range(begin, clear, KEYS):
-        scores = scores_of(q, q_root, k_p, k_root_p, (offset + j) % slots, E, KEYS)
+        slot = tl.multiple_of((offset + j) % slots, KEYS)
+        scores = scores_of(q, q_root, k_p, k_root_p, slot, E, KEYS)
         largest = tl.maximum(largest, tl.max(scores, 1))
     for j in range(clear, highest + 1, KEYS):
-        scores = scores_of(q, q_root, k_p, k_root_p, (offset + j) % slots, E, KEYS)
+        slot = tl.multiple_of((offset + j) % slots, KEYS)
+        scores = scores_of(q, q_root, k_p, k_root_p, slot, E, KEYS)
         largest = tl.maximum(largest, tl.max(_hide(scores, j, first, last, KEYS), 1))
 
     total = tl.zeros((ROWS,), tl.float32)  # of integers, below 2**24
     for j in range(begin, clear, KEYS):
-        scores = scores_of(q, q_root, k_p, k_root_p, (offset + j) % slots, E, KEYS)
+        slot = tl.multiple_of((offset + j) % slots, KEYS)
+        scores = scores_of(q, q_root, k_p, k_root_p, slot, E, KEYS)
         total += tl.sum(weights_of(largest[:, None] - scores), 1)
     for j in range(clear, highest + 1, KEYS):
-        scores = scores_of(q, q_root, k_p, k_root_p, (offset + j) % slots, E, KEYS)
+        slot = tl.multiple_of((offset + j) % slots, KEYS)
+        scores = scores_of(q, q_root, k_p, k_root_p, slot, E, KEYS)
         scores = _hide(scores, j, first, last, KEYS)
         total += tl.sum(weights_of(largest[:, None] - scores), 1)
 
