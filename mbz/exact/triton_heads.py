@@ -161,7 +161,7 @@ class Heads:
 def scores_of(q, q_root, k_p, k_root_p, slot, E: tl.constexpr, KEYS: tl.constexpr):
     """Scores (rows, keys) of the keys from a slot on.
 
-    A GPU converts integers at an eighth of the rate at which it adds, so these, below 2**22, are
+    A GPU converts integers more slowly than it adds, so these sums, below 2**22, are
     made part of a float by an addition.
     """
     key = slot + tl.arange(0, KEYS)
