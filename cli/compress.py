@@ -42,7 +42,7 @@ def compress(
         from mbz import codec, zoo
         from mbz.errors import MbzError
 
-        from .predictors import Models
+        from .predictors import SMALL_CONTENT, Models
         from .several import each
         from .verified import verify as verified
 
@@ -100,5 +100,6 @@ def compress(
                 ui.done(name, stats.raw_length, stats.archive_length, packing=True, output=target)
 
         inputs = naming.inputs(names, ui)
+        models.settle(inputs, SMALL_CONTENT)
         each(ui, inputs, models, pack, apart=naming.apart(inputs))
     ui.exit()

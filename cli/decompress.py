@@ -43,6 +43,7 @@ def decompress(
     with ui.reporting():
         from mbz.errors import MbzError
 
+        from .predictors import SMALL_ARCHIVES
         from .restore import Plan, complain, models_for, need_of, restore
         from .several import each
 
@@ -77,6 +78,7 @@ def decompress(
                 complain(ui, name, stats)
 
         inputs = naming.inputs(names, ui)
+        models.settle(inputs, SMALL_ARCHIVES)
         share = need_of if span is None and not salvage else None
         each(ui, inputs, models, unpack, apart=naming.apart(inputs), need_of=share)
     ui.exit()

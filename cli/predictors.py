@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from mbz import zoo
 from mbz.errors import MbzError, ModelMismatch
 from mbz.exact import Shareable
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from mbz.container import ModelId
     from mbz.exact import Predictor
     from mbz.loading import Model
 
     from .options import DeviceName
+
+SMALL_CONTENT: Final = 1 << 18
+"""Bytes that two cores are done with before CUDA has started, about (docs/log.md)."""
+SMALL_ARCHIVES: Final = SMALL_CONTENT // 4
 
 
 @dataclass(kw_only=True, slots=True)
@@ -49,6 +54,17 @@ class Models:
         if self.device == "cuda" or (self.device == "auto" and has_driver()):
             return 1
         return self.threads or usable_cores()
+
+    def settle(self, names: Sequence[str], small: int) -> None:
+        """Lets "auto" be the CPU where the files have less than `small` bytes together."""
+        if self.device != "auto":
+            return
+        try:
+            total = sum(Path(name).stat().st_size for name in names)
+        except OSError:  # standard input, or what the command will complain of
+            return
+        if total < small and all(Path(name).is_file() for name in names):
+            self.device = "cpu"
 
     def apart(self) -> Models:
         """Returns the same models for one thread beside others, with predictors of its own."""

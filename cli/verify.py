@@ -23,9 +23,11 @@ def verify(
     """
     ui = Ui(quiet=quiet, verbose=verbose, debug=debug)
     with ui.reporting():
+        from .predictors import SMALL_ARCHIVES
         from .restore import Plan, models_for, restore
 
         models = models_for(model, device, threads)
+        models.settle(names, SMALL_ARCHIVES)
         plan = Plan(max_output=max_output)
         for name in names:
             with ui.reporting(name), files.opened(name) as source:
