@@ -23,7 +23,7 @@ def test_bits_are_those_of_the_archive(experts, network):
     coding = codec.coding_of(
         TEXT, predictor=predictor, experts=experts, lanes=None, lane_bytes=scorer.lane_bytes
     )
-    assert coding.lanes == (6 if network else 1)
+    assert coding.lanes == (12 if network else 1)
     code = encode(TEXT, coding, predictor, lambda _: None)
     assert piece.bits.shape == (len(TEXT),)
     assert -8 < 8 * len(code) - piece.bits.sum() < 16 + 1e-3 * 8 * len(code)
