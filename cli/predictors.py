@@ -5,6 +5,7 @@ All heavy imports of the commands are here and in the commands' bodies.
 
 from __future__ import annotations
 
+import stat
 import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -60,10 +61,13 @@ class Models:
         if self.device != "auto":
             return
         try:
-            total = sum(Path(name).stat().st_size for name in names)
+            found = [Path(name).stat() for name in names]
         except OSError:  # standard input, or what the command will complain of
             return
-        if total < small and all(Path(name).is_file() for name in names):
+        if (
+            all(stat.S_ISREG(one.st_mode) for one in found)
+            and sum(one.st_size for one in found) < small
+        ):
             self.device = "cpu"
 
     def apart(self) -> Models:
