@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from sampled import sampled
 from stub_predictor import StubPredictor
 
 from mbz import codec, parallel, weights
@@ -163,7 +164,7 @@ def test_blocks_of_other_lengths_share_a_network():
 def test_real_networks(tiny_model_dir, experts, where):
     model = weights.read(tiny_model_dir)
     alone = CompiledPredictor(model.config, model.tensors, 1)
-    data = drawn(alone, len(DATA))
+    data = sampled(alone, len(DATA))
     if where == "threads":
         several = CompiledPredictor(model.config, model.tensors, 3)
     else:
@@ -178,18 +179,6 @@ def test_real_networks(tiny_model_dir, experts, where):
     assert pack(several, data, experts=experts, threads=3) == archive
     assert unpack(several, archive, threads=3) == data
     assert unpack(alone, archive) == data
-
-
-def drawn(predictor: Predictor, size: int) -> bytes:
-    """Bytes drawn from the model, which codes them better than LZMA does."""
-    rng = np.random.default_rng(0)
-    predictor.reset(1)
-    data = bytearray()
-    for _ in range(size):
-        counts = predictor.counts()[0].astype(np.float64)
-        data.append(rng.choice(256, p=counts / counts.sum()))
-        predictor.push(np.array([data[-1]], np.uint8))
-    return bytes(data)
 
 
 def test_blocks_without_a_network():

@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from sampled import sampled
 
 from mbz import codec, weights
 from mbz.container import Coding, Kind, ModelId
@@ -38,18 +38,6 @@ def backends(folder) -> dict[str, Predictor]:
         "steps": SteppingPredictor(model.config, model.tensors, cpu, FloatMatrix),
         "chosen": open_predictor(model, "cpu"),
     }
-
-
-def sampled(predictor: Predictor, size: int) -> bytes:
-    """Bytes drawn from the model, which codes them better than LZMA does."""
-    rng = np.random.default_rng(0)
-    predictor.reset(1)
-    data = bytearray()
-    for _ in range(size):
-        counts = predictor.counts()[0].astype(np.float64)
-        data.append(rng.choice(256, p=counts / counts.sum()))
-        predictor.push(np.array([data[-1]], np.uint8))
-    return bytes(data)
 
 
 @pytest.mark.parametrize(("lanes", "sizes"), [(1, SIZES), (3, SIZES[::2])], ids=["1", "3"])
