@@ -6,8 +6,8 @@ Text is the public-domain books of the corpus, three of them to test. Pictures a
 would soon be known by heart, so they are cut and resampled at random, always alike. All that comes
 of one picture or recording lies in one file, one after the other, so that no file held out of
 training shares it with the others. What is to test is as the corpus has it; nothing of it is
-trained on. PHOTOS holds further pictures to train on, of 300 pixels or more, such as paper_photos.py writes; it
-may be left out.
+trained on. PHOTOS holds further pictures to train on, of 300 pixels or more, such as
+paper_photos.py writes; it may be left out.
 """
 
 import argparse
