@@ -18,62 +18,11 @@ from numpy.typing import NDArray
 _LONG, _NONE = ir.IntType(64), ir.VoidType()
 
 
-def room_for(kind: types.Type) -> NDArray[np.uint8]:
-    """Memory for a value of this type."""
-    context = cpu_target.target_context
-    return np.zeros(context.get_abi_sizeof(context.get_value_type(kind)), np.uint8)
-
-
 def address_of(function: Any, *kinds: types.Type) -> int:
     """Where the code of a function of these types is, or of one integer; compiles it."""
     result = function.get_compile_result(types.none(*kinds or (types.intp,)))
     address: int = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
     return address
-
-
-def _leaves(kind: Any, path: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
-    """Paths to all numbers and pointers in an LLVM type."""
-    if isinstance(kind, ir.LiteralStructType):
-        return [leaf for i, one in enumerate(kind) for leaf in _leaves(one, (*path, i))]
-    if isinstance(kind, ir.ArrayType):
-        return [leaf for i in range(kind.count) for leaf in _leaves(kind.element, (*path, i))]
-    return [path]
-
-
-def _at(builder: Any, pointer: Any, path: tuple[int, ...]) -> Any:
-    return builder.gep(pointer, [ir.Constant(ir.IntType(32), i) for i in (0, *path)], inbounds=True)
-
-
-def _keep(_context: Any, memory: Any, value: Any) -> Any:
-    """`keep(memory, value)` writes a tuple of arrays as it is into memory made by `room_for`."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        kind = arguments[1].type
-        pointer = builder.bitcast(array.data, kind.as_pointer())
-        for path in _leaves(kind):
-            builder.store(builder.extract_value(arguments[1], path), _at(builder, pointer, path))
-        return context.get_dummy_value()
-
-    return types.void(memory, value), code
-
-
-def kept(kind: types.Type) -> Any:
-    """Makes a function that reads from an address what `keep` wrote."""
-
-    def read(_context: Any, address: Any) -> Any:
-        def code(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-            form = context.get_value_type(kind)
-            pointer = builder.inttoptr(arguments[0], form.as_pointer())
-            value = ir.Constant(form, ir.Undefined)
-            for path in _leaves(form):
-                leaf = builder.load(_at(builder, pointer, path))
-                value = builder.insert_value(value, leaf, path)
-            return value
-
-        return kind(address), code
-
-    return intrinsic(read)
 
 
 def _word(result: Any, count: int, build: Callable[..., Any]) -> Any:
@@ -116,7 +65,6 @@ def _paused(builder: Any, _pointer: Any) -> None:
         builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])  # type: ignore[no-untyped-call]
 
 
-keep: Any = intrinsic(_keep)
 call_with: Any = intrinsic(_called_with)
 call: Any = _word(types.void, 2, _called)
 """`call(function, argument)`: runs the code at an address."""

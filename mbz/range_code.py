@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import typeof
 from numpy.typing import NDArray
 
 from mbz.compiled import compiler
 from mbz.exact import Interval, Predictor
-from mbz.pointers import address_of, keep, kept, room_for
+from mbz.pointers import address_of
+from mbz.records import Held, at_address
 
 __all__ = ["Decoding", "Encoder", "intervals_of", "step_address"]
 
@@ -24,7 +24,8 @@ _WORD, _SHARES = np.uint64(32), np.uint64(24)
 _BOTTOM, _TOP = np.uint64(1 << 32), np.uint64((1 << 24) - 1)
 _ALL = (1 << 64) - 1
 
-_function = compiler([Path(__file__), Path(__file__).with_name("pointers.py")])
+_HERE = Path(__file__)
+_function = compiler([_HERE, *(_HERE.with_name(f"{name}.py") for name in ("pointers", "records"))])
 
 
 class Encoder:
@@ -121,17 +122,16 @@ class _Job(NamedTuple):
     counts: NDArray[np.uint32]  # (L, 256)
 
 
-_KIND = typeof(  # type: ignore[no-untyped-call]
-    _Job(
-        np.zeros((1, 1), np.uint8),
-        np.zeros(1, np.uint32),
-        np.zeros(1, np.uint64),
-        np.zeros(1, np.int64),
-        np.zeros(1, np.uint8),
-        np.zeros((1, 256), np.uint32),
-    )
+_SAMPLE = _Job(
+    np.zeros((1, 1), np.uint8),
+    np.zeros(1, np.uint32),
+    np.zeros(1, np.uint64),
+    np.zeros(1, np.int64),
+    np.zeros(1, np.uint8),
+    np.zeros((1, 256), np.uint32),
 )
-_job: Any = kept(_KIND)
+_KIND = Held(_SAMPLE).kind
+_job: Any = at_address(_KIND)
 
 
 class Decoding:
@@ -171,14 +171,9 @@ class Decoding:
             symbols_L,
             counts_LV,
         )
-        self._room = room_for(_KIND)
-        _hold(self._room, self._job)
-        self.address: int = self._room.ctypes.data
-
-
-@_function
-def _hold(memory: NDArray[np.uint8], job: _Job) -> None:
-    keep(memory, job)
+        self._held = Held(self._job)
+        assert self._held.kind == _KIND
+        self.address = self._held.address
 
 
 @_function

@@ -10,7 +10,7 @@ from mbz.compiled import OPTIONS, compiler
 if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise ImportError("numba is turned off, and the kernels need it")
 
-_NAMES = ("vectors", "kernels", "memory", "crew", "../pointers")
+_NAMES = ("vectors", "kernels", "memory", "crew", "../pointers", "../records")
 function = compiler(Path(__file__).parent / f"{name}.py" for name in _NAMES)
 """Decorator of a function."""
 

@@ -18,7 +18,8 @@ from mbz.config import ModelConfig
 from mbz.exact import crew, fixed, kernels
 from mbz.exact.cores import usable_cores
 from mbz.exact.memory import F32, I32, I64, Job, Tables, held, network_of, part_of, scratch_of
-from mbz.pointers import address_of, room_for
+from mbz.pointers import address_of
+from mbz.records import Held
 from mbz.steps import Steps
 from mbz.weights import Tensors
 
@@ -61,7 +62,6 @@ class CompiledPredictor:
             scratch_of(self.config, int(part.most[0]) * size)
             for part, size in zip(self.parts, sizes, strict=True)
         ]
-        self.jobs = [room_for(kernels.JOB) for _ in sizes]
 
     def counts(self) -> NDArray[np.float32]:
         """Counts of the next byte of each lane, (B, 256)."""
@@ -108,9 +108,8 @@ class CompiledPredictor:
         """Tells the jobs of all parts what to do; returns their addresses."""
         how = np.array([int(steps)], I64)
         self.told = [
-            Job(self.network, part, scratch, self.tables, how, symbols[span], counts[span])
+            Held(Job(self.network, part, scratch, self.tables, how, symbols[span], counts[span]))
             for span, part, scratch in zip(self.spans, self.parts, self.scratch, strict=True)
         ]
-        for memory, job in zip(self.jobs, self.told, strict=True):
-            kernels.hold(memory, job)
-        return [memory.ctypes.data for memory in self.jobs]
+        assert all(job.kind == kernels.JOB for job in self.told)
+        return [job.address for job in self.told]

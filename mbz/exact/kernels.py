@@ -35,7 +35,7 @@ from mbz.exact.vectors import (
     weigh_3,
     weigh_4,
 )
-from mbz.pointers import keep, kept
+from mbz.records import at_address
 
 ROOT_SHIFT = 23 - fixed.ROOT_BITS
 ROOT_BASE = 127 << fixed.ROOT_BITS
@@ -51,7 +51,7 @@ SWAPPED = int(sys.byteorder == "big")  # where the bytes of a pair lie
 PATCH, ENCODER, EMBED, DENSE = range(4)
 
 JOB = kind_of(Job)
-_job = kept(JOB)
+_job = at_address(JOB)
 
 
 @part
@@ -492,12 +492,6 @@ def _append(p, reach, symbols, at):
         for i in range(reach - 1):
             before[i] = before[i + 1]
         before[reach - 1] = symbols[lane, at]
-
-
-@function
-def hold(memory, job):
-    """Writes a job to where `score` is to find it."""
-    keep(memory, job)
 
 
 @function

@@ -9,12 +9,12 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hi
 
 import numpy as np
 from numba import types
-from numba.np.numpy_support import from_dtype
 from numpy.typing import NDArray
 
 from mbz.config import ModelConfig, StackConfig
 from mbz.exact import fixed
 from mbz.exact.vectors import GROUP, HEAD, LEFT, OUTPUTS, packed
+from mbz.records import Record, array_kind
 from mbz.weights import Tensors
 
 F32, I8, I16, I32, I64 = np.float32, np.int8, np.int16, np.int32, np.int64
@@ -155,9 +155,9 @@ def kind_of(hint: Any) -> types.Type:  # noqa: ANN401 - a type with hints
     """What numba makes of a tuple of arrays, by its hints."""
     if get_origin(hint) is Annotated:
         _, dtype, axes = get_args(hint)
-        return types.Array(from_dtype(np.dtype(dtype)), axes, "C")
+        return array_kind(np.dtype(dtype), axes)
     hints = get_type_hints(hint, include_extras=True)
-    return types.NamedTuple([kind_of(one) for one in hints.values()], hint)  # type: ignore[no-untyped-call]
+    return Record(hint.__name__, {name: kind_of(one) for name, one in hints.items()})
 
 
 def layers_of(tensors: Tensors, name: str, c: StackConfig | None) -> Layers:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mbz.compiled import announce
 from mbz.mixing import kernel
 from mbz.mixing.bits import BitDecoder, BitEncoder
+from mbz.mixing.compiled import held
 from mbz.mixing.experts import SETS
 from mbz.mixing.memory import Memory, open_memory
 from mbz.mixing.start import Start, begin_with, shipped
@@ -70,6 +71,7 @@ class Mixer:
             use, lengths, network=network, stride=stride, unit=unit, phase=phase
         )
         begin_with(start or shipped(), self.memory, use)
+        self._held = held(self.memory)
         self._network = network
         self._lanes, self._last = lanes, longer or lanes
         self._t = 0
@@ -99,7 +101,7 @@ class Mixer:
         bits_T8L = (symbols_TL[:, None, :] >> np.arange(7, -1, -1)[:, None]) & 1
         chances = np.zeros((steps, 8, lanes), np.int32)
         kernel.code(
-            self.memory, self._t, self._active(steps),
+            self._held, self._t, self._active(steps),
             np.ascontiguousarray(bits_T8L, np.int64), self._counts(counts_TLV), chances,
             _NOTHING, _NO_CODER, _NO_CALL, _NO_SYMBOLS,
         )  # fmt: skip
@@ -128,7 +130,7 @@ class Mixer:
         if network is not None:
             calls, symbols, counts_TLV = network.call, network.symbols, network.counts[None]
         kernel.code(
-            self.memory, self._t, lanes_T, bits_T8L, self._counts(counts_TLV),
+            self._held, self._t, lanes_T, bits_T8L, self._counts(counts_TLV),
             np.zeros(bits_T8L.shape, np.int32), decoder.source, decoder.coder, calls, symbols,
         )  # fmt: skip
         self._t += steps
@@ -138,24 +140,24 @@ class Mixer:
         """Chances of the first bit of the next byte, (active lanes,)."""
         lanes = self.active()
         if self._network:
-            kernel.load_counts(self.memory, lanes, self._counts(counts_LV))
-        kernel.begin(self.memory, self._t, lanes)
+            kernel.load_counts(self._held, lanes, self._counts(counts_LV))
+        kernel.begin(self._held, self._t, lanes)
         chances = np.empty(lanes, np.int32)
-        kernel.predict(self.memory, 0, lanes, chances)
+        kernel.predict(self._held, 0, lanes, chances)
         return chances
 
     def push(self, bits_L: NDArray[np.int64]) -> NDArray[np.int32]:
         """Takes a bit of each active lane and returns the chances of the next bit."""
         assert self._bit < 7
         chances = np.empty(bits_L.size, np.int32)
-        kernel.advance(self.memory, self._t, self._bit, bits_L.size, bits_L, chances)
+        kernel.advance(self._held, self._t, self._bit, bits_L.size, bits_L, chances)
         self._bit += 1
         return chances
 
     def finish(self, bits_L: NDArray[np.int64]) -> None:
         """Takes the last bit of the byte of each active lane."""
         assert self._bit == 7
-        kernel.update(self.memory, self._t, 7, bits_L.size, bits_L)
+        kernel.update(self._held, self._t, 7, bits_L.size, bits_L)
         self._t += 1
         self._bit = 0
 

@@ -6,14 +6,15 @@ So one thread can go on with one block after the other, a byte of all lanes each
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import typeof
+from numba import types
 from numpy.typing import NDArray
 
 from mbz.mixing import kernel
 from mbz.mixing.bits import BitDecoder
 from mbz.mixing.compiled import apart
 from mbz.mixing.memory import Memory, open_memory
-from mbz.pointers import address_of, call_with, keep, kept, room_for
+from mbz.pointers import address_of, call_with
+from mbz.records import Held, at_address
 
 CODE, AT, LANES, LAST = range(4)
 
@@ -60,18 +61,13 @@ _SAMPLE = _opened(
     np.zeros(1, np.uint8),
     np.zeros((1, 256), np.uint32),
 )
-_KIND = typeof(_SAMPLE)  # type: ignore[no-untyped-call]
+_KIND = Held(_SAMPLE).kind
 _CODE_KINDS = [
-    typeof(one)  # type: ignore[no-untyped-call]
-    for one in (_SAMPLE.memory, 0, *_SAMPLE[3:])
+    _KIND.fields["memory"],
+    types.int64,
+    *(_KIND.fields[name] for name in _Job._fields[3:]),
 ]
-_job: Any = kept(_KIND)
-
-
-@apart
-def hold(memory: NDArray[np.uint8], job: _Job) -> None:
-    """Writes a job to where `step` is to find it."""
-    keep(memory, job)
+_job: Any = at_address(_KIND)
 
 
 @apart
@@ -122,9 +118,9 @@ class Decoding:
         """
         self._job = _opened(memory, decoder, symbols_L, counts_LV)
         self._job.words[CODE] = address_of(kernel.code, *_CODE_KINDS)
-        self._room = room_for(_KIND)
-        hold(self._room, self._job)
-        self.address: int = self._room.ctypes.data
+        self._held = Held(self._job)
+        assert self._held.kind == _KIND
+        self.address = self._held.address
         self.symbols_TL = self._job.output
 
 
