@@ -8,7 +8,7 @@ into bytes given out before. What remains of the code after its last byte counts
 import numpy as np
 from numpy.typing import NDArray
 
-from mbz.mixing.compiled import function
+from mbz.mixing.compiled import function, part
 
 LOW, RANGE, AT = range(3)  # an encoder; for a decoder LOW is how far the code is above low
 _TOP = 1 << 48
@@ -91,7 +91,7 @@ def carry(code, at, one):
         one = code[at] == 0
 
 
-@function
+@part
 def decode_bit(source, coder, p):
     """The next bit, of chance p."""
     ones = (coder[RANGE] >> 16) * p

@@ -21,7 +21,7 @@ from mbz.mixing.colours import (
     UNIT,
     WITHIN,
 )
-from mbz.mixing.compiled import function
+from mbz.mixing.compiled import part
 from mbz.mixing.distances import FRACTION, class_of
 from mbz.mixing.guesses import CHANNELS, ROW
 from mbz.mixing.learn import adapted, chance, logit
@@ -32,7 +32,7 @@ _FADE = 10  # of the regressions
 _FINE = 14
 
 
-@function
+@part
 def expect_colour(n, lane, at, channel, odd):
     """Before the second or third channel of the pixel that begins at number `at`."""
     c = n.colours
@@ -76,7 +76,7 @@ def expect_colour(n, lane, at, channel, odd):
         counts[v + 1] += counts[v] + least
 
 
-@function
+@part
 def _guess_chroma(n, lane, at, odd):
     """Guesses of both chroma of a pixel whose first channel is known."""
     c = n.colours
@@ -117,7 +117,7 @@ def _guess_chroma(n, lane, at, odd):
         state[SCALE + k] = class_of(n, ((near >> 1) + (c.lately[k, phase] >> 4)) >> 1)
 
 
-@function
+@part
 def _second_guess(c, lane, one):
     """The guess of the second chroma, in 1/4, if this is the first."""
     state = c.state[lane]
@@ -125,12 +125,12 @@ def _second_guess(c, lane, one):
     return _bounded(state[GUESS + 1] + (more >> 20))
 
 
-@function
+@part
 def _bounded(guess):
     return min(max(guess, -512), 508)
 
 
-@function
+@part
 def colour_inputs(m, lane, channel, bit, partial, x, at):
     """Inputs of the chances that chroma gives; returns a class of what they say, 0 to 15."""
     c = m.numbers.colours
@@ -154,7 +154,7 @@ def colour_inputs(m, lane, channel, bit, partial, x, at):
     return (np.int64(x[at + 2]) + 2880) // 384
 
 
-@function
+@part
 def learn_colour(m, lane, y):
     """After a bit."""
     c = m.numbers.colours
@@ -163,7 +163,7 @@ def learn_colour(m, lane, y):
         c.chances[key] = adapted(m, c.chances[key], y, 500)
 
 
-@function
+@part
 def end_colour(n, lane, at):
     """After the third channel of the pixel that begins at number `at`: what it was made of."""
     c = n.colours
@@ -181,7 +181,7 @@ def end_colour(n, lane, at):
     _learn_chroma(n, lane, at, 0, state[GUESS], 0)
 
 
-@function
+@part
 def _learn_chroma(n, lane, at, k, guess, last):
     c = n.colours
     phase, scale = c.state[lane, PHASE], c.state[lane, SCALE + k]
@@ -197,7 +197,7 @@ def _learn_chroma(n, lane, at, k, guess, last):
     regression.solve(c.sums[k, phase], c.weights[k, phase], n.lower, n.scaled, TERMS, 0)
 
 
-@function
+@part
 def _learn_share(shares, at):
     for more in range(-2, 3):
         shares[at + more] += _STEP * (3 - abs(more))
@@ -206,7 +206,7 @@ def _learn_share(shares, at):
             shares[k] = (shares[k] + 1) >> 1
 
 
-@function
+@part
 def _explain(n, at, order):
     """Whether chroma explains a colour, in this order, and which, or which nearly."""
     c = n.colours

@@ -16,8 +16,8 @@ except ImportError:  # where this runs uncompiled there is no code to call
 _HERE = Path(__file__).parent
 _SOURCES = (*_HERE.glob("*.py"), _HERE.parent / "pointers.py", _HERE.parent / "records.py")
 
-# Calls would hand over some 300 words of arrays each, so that all is inlined.
-function = compiler(_SOURCES, forceinline=True)
+function = compiler(_SOURCES)
+"""Decorator of a function that Python calls."""
 
-# But not what takes few arrays and is called from several places: each would be compiled again.
-apart = compiler(_SOURCES)
+part = compiler(_SOURCES, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""Decorator of what only other compiled functions call."""

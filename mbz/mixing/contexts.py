@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mbz.mixing import features as f
-from mbz.mixing.compiled import function
+from mbz.mixing.compiled import part
 from mbz.mixing.experts import MOST_FEATURES
 from mbz.mixing.memory import BUCKETS, COUNTS
 from mbz.mixing.vectors import (
@@ -62,13 +62,13 @@ def _point(e, half, buckets, hashes, coming, checks):
     checks[e] = signed(scaled(h, f.MIX, 22) & 0xFFFF)
 
 
-@function
+@part
 def hash_contexts(m, lane):
     """Hashes the contexts of the byte that the lane's features tell of."""
     _hash_features(m.recipes.shape[1], m.recipes.shape[1], m.recipes, m.rows[lane], m.hashes[lane])
 
 
-@function
+@part
 def approach(m, lane, half):
     """Says where the contexts' buckets are, so that memory fetches them all at once.
 
@@ -96,7 +96,7 @@ def _begin_runs(e, slots, checks, at, run_at, run_head):
     run_head[e] = where(head >> 16 == check, head, check << 16)
 
 
-@function
+@part
 def find_buckets(m, lane, half):
     """Points each expert to its context's bucket, after `approach`."""
     num = m.at.shape[1]
@@ -109,7 +109,7 @@ def find_buckets(m, lane, half):
         _begin_runs(num, m.slots, checks, at, m.run_at[lane], m.run_head[lane])
 
 
-@function
+@part
 def _find_neighbour(m, first, check):
     """The bucket with this check beside the first one, or else the least used of them, cleared."""
     best, least_used = first, (np.int64(m.slots[first + 1]) >> 8) & 63
@@ -129,7 +129,7 @@ def _clear(k, bucket, check):
     bucket[k] = where(k == 0, unsigned(check) << 16, 1 << 31)
 
 
-@function
+@part
 def _node(bit, partial):
     """The slot of its bucket that holds what is known of this bit."""
     return partial if bit < 4 else (partial & ((1 << (bit - 4)) - 1)) | (1 << (bit - 4))
@@ -163,7 +163,7 @@ def _run_inputs(e, bit, partial, run_head, run_key, run_chance, stretch, fourth)
     run_key[e] = where(fits, key << 1 | y, -1)
 
 
-@function
+@part
 def expert_inputs(m, lane, bit, partial, x, full):
     """Inputs of all experts; returns how many know their context. full: those of runs, too."""
     num = m.at.shape[1]
@@ -218,7 +218,7 @@ def _note_runs(e, byte, slots, run_at, run_head):
     slots[run_at[e]] = where(head >> 16 == now >> 16, noted, now)
 
 
-@function
+@part
 def learn_experts(m, lane, bit, partial, y, full):
     """After a bit; after the last one, the byte."""
     num = m.at.shape[1]

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from mbz.mixing.compiled import function
+from mbz.mixing.compiled import part
 
 FRACTION = 4  # bits of a guess below one
 
 
-@function
+@part
 def bin_of(n, distance):
     """Four bins an octave, below 64, of a distance >= 0 in 1 / 2**FRACTION."""
     if distance < 4096:
@@ -17,7 +17,7 @@ def bin_of(n, distance):
     return np.int64(63)
 
 
-@function
+@part
 def class_of(n, distance):
     """Two classes an octave, below 32."""
     return bin_of(n, distance) >> 1

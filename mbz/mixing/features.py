@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbz.mixing import lines, machine
-from mbz.mixing.compiled import function
+from mbz.mixing.compiled import function, part
 
 # Bytes back: the last, the one before ...; ORDERn: hash of the last n; EXPECTED: what the longest
 # match predicts, plus 256 times its length's class, 0 without a match.
@@ -87,7 +87,7 @@ def _kind_table() -> NDArray[np.int64]:
 _KINDS = _kind_table()
 
 
-@function
+@part
 def joined(h, value):
     """Hash of a hash and one more value, both below 2**32."""
     h = ((h ^ value) * STEP + MORE) & MASK
@@ -132,7 +132,7 @@ def observe(
     _observe_rows(row, past, lane_start, position, stride, unit)
 
 
-@function
+@part
 def _observe_words(row, byte, kind):
     if kind in (LETTER, CAPITAL, HIGH):
         if row[LAST_KIND] != LETTER:
@@ -158,7 +158,7 @@ def _observe_words(row, byte, kind):
         row[SHAPE] = (row[SHAPE] << 8 | token) & MASK
 
 
-@function
+@part
 def _observe_lines(row, past, lane_start, position, byte, kind):
     if byte == 10:
         row[LINE_BEFORE], row[LINE] = row[LINE], position + 1
@@ -188,7 +188,7 @@ def _observe_lines(row, past, lane_start, position, byte, kind):
             row[ABOVE_BEFORE] = np.int64(past[above - 1])
 
 
-@function
+@part
 def _observe_fields(row, past, position, byte):
     ends = byte in (44, 9, 59, 124, 32, 58, 61, 34, 62, 60)
     _align(row, past, position, byte, ends, FIELDS, FIELD, FIELD_AT, FIELD_TEXT)
@@ -208,7 +208,7 @@ def _observe_fields(row, past, position, byte):
         row[HEAD_DONE] = 1 if byte in (32, 58, 61, 62, 44) else 0
 
 
-@function
+@part
 def _align(row, past, position, byte, ends, starts, number, offset, text):
     """Features from `text` on, of the field (or cell) of this number in the line before."""
     like = text + 2
@@ -238,7 +238,7 @@ def _align(row, past, position, byte, ends, starts, number, offset, text):
         row[like + 1] = np.int64(past[min(at + 1, last)])
 
 
-@function
+@part
 def _observe_machine(row, position, byte, targets):
     s = row[MACHINE:]
     machine.follow(s, byte, position, targets)
@@ -250,7 +250,7 @@ def _observe_machine(row, position, byte, targets):
     row[ADDRESS] = machine.expected(s, position + 1, targets)
 
 
-@function
+@part
 def _observe_numbers(row, byte, numerals):
     s = row[NUMBERS:]
     before = s[lines.LINE]
@@ -267,7 +267,7 @@ def _observe_numbers(row, byte, numerals):
         row[WORDS_SAME + on] = lines.expected(s, numerals, s[lines.BY_PHRASE], on)
 
 
-@function
+@part
 def _observe_nesting(row, byte, kind):
     depth = row[DEPTH]
     closes = 0
@@ -295,7 +295,7 @@ def _observe_nesting(row, byte, kind):
         row[KEY] = row[WORD1] if row[LAST_KIND] != LETTER else row[WORD]
 
 
-@function
+@part
 def _observe_rows(row, past, lane_start, position, stride, unit):
     here = position + 1
     row[RESIDUE] = (here - lane_start) % stride
@@ -314,7 +314,7 @@ def _observe_rows(row, past, lane_start, position, stride, unit):
     row[PLANE] = min(max(row[LEFT] + row[ROW1] - corner, 0), 255)
 
 
-@function
+@part
 def _byte(past, position, lane_start):
     """A byte of this lane, or 0 before its beginning."""
     return np.int64(past[position]) if position >= lane_start else 0

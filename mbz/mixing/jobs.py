@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mbz.mixing import kernel
 from mbz.mixing.bits import BitDecoder
-from mbz.mixing.compiled import apart
+from mbz.mixing.compiled import function
 from mbz.mixing.memory import Memory, open_memory
 from mbz.pointers import address_of, call_with
 from mbz.records import Held, at_address
@@ -70,7 +70,7 @@ _CODE_KINDS = [
 _job: Any = at_address(_KIND)
 
 
-@apart
+@function
 def step(address: int) -> None:
     """Decodes the next byte of each lane, if there is one, from counts that are there."""
     job = _job(address)

@@ -9,7 +9,7 @@ import numpy as np
 
 from mbz.mixing import features as f
 from mbz.mixing.bits import decode_bit
-from mbz.mixing.compiled import call, function
+from mbz.mixing.compiled import call, function, part
 from mbz.mixing.contexts import (
     approach,
     expert_inputs,
@@ -68,7 +68,7 @@ def begin(m, t, lanes):
         find_buckets(m, lane, 0)
 
 
-@function
+@part
 def _begin_network(m, lane):
     best, most = 0, 0
     for v in range(256):
@@ -105,7 +105,7 @@ def predict(m, bit, lanes, p):
         p[lane] = mix(m, lane, bit, partial, expected, sure)
 
 
-@function
+@part
 def _network_inputs(m, lane, bit, partial, x, k):
     """Inputs of the network; returns how sure it is of the bit, 0 to 7."""
     low = (partial << (8 - bit)) & 255
@@ -122,7 +122,7 @@ def _network_inputs(m, lane, bit, partial, x, k):
     return min(abs(st) >> 8, 7)
 
 
-@function
+@part
 def _select(m, lane, bit, partial, seen, expected, sure):
     """Rows of the weight sets. expected: 2 * length class + bit of the longest match, or 0."""
     row = m.rows[lane]
@@ -190,7 +190,7 @@ def update(m, t, bit, lanes, bits):
             follow_matches(m, lane, t)
 
 
-@function
+@part
 def _observe(m, lane, t, byte):
     position = m.starts[lane] + t
     m.past[position] = byte

@@ -7,7 +7,7 @@ that came last after this template, or as far from those as they were from the o
 
 import numpy as np
 
-from mbz.mixing.compiled import function
+from mbz.mixing.compiled import part
 
 MOST_DIGITS = 15
 MOST_NUMBERS = 32  # of a line
@@ -27,7 +27,7 @@ TABLE = 6 << SLOT_BITS
 POWERS = 10 ** np.arange(MOST_DIGITS + 2)
 
 
-@function
+@part
 def follow(s, byte, numerals):
     """Renews a lane's state (WIDTH,) after a byte.
 
@@ -63,13 +63,13 @@ def follow(s, byte, numerals):
     s[BY_PHRASE] = 3 * ((1 << SLOT_BITS) + (s[PHRASE] >> (32 - SLOT_BITS)))
 
 
-@function
+@part
 def _join(s, byte):
     for k in (LINE, WORD, PHRASE):
         s[k] = (s[k] * 0x2C1B3C6D + byte + 1) & 0xFFFFFFFF  # below 2**63 before
 
 
-@function
+@part
 def _relation(change):
     """Class of a difference, 0 .. 6."""
     if change > 1:
@@ -79,7 +79,7 @@ def _relation(change):
     return change + 1
 
 
-@function
+@part
 def _note(s, table, at):
     """Keeps the number in progress in three entries of a table."""
     change = s[VALUE] - table[at]
@@ -88,7 +88,7 @@ def _note(s, table, at):
     table[at], table[at + 1] = s[VALUE], s[DIGITS]
 
 
-@function
+@part
 def expected(s, table, at, on):
     """What comes next if the number is the one of three entries of a table, or goes on from it.
 

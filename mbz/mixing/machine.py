@@ -8,7 +8,7 @@ a gap, as instructions of most kinds end alike.
 import numpy as np
 from numpy.typing import NDArray
 
-from mbz.mixing.compiled import function
+from mbz.mixing.compiled import function, part
 
 # Fields of a lane's state.
 (PART, OPCODE, MODRM, LEFT, SIZE, AFTER, WIDE, TARGET, LAST, LAST2, LAST3) = range(11)
@@ -96,7 +96,7 @@ def follow(s, byte, position, targets):
             _number(s)
 
 
-@function
+@part
 def _start(s, byte):
     if _IS_PREFIX[byte]:
         s[WIDE] = 2 if byte == 0x66 else s[WIDE]
@@ -111,7 +111,7 @@ def _start(s, byte):
         _opcode(s)
 
 
-@function
+@part
 def _opcode(s):
     trait = _TRAITS[s[OPCODE]]
     after = 0
@@ -135,7 +135,7 @@ def _opcode(s):
         _number(s)
 
 
-@function
+@part
 def _mod(s, byte):
     s[MODRM] = byte
     if s[OPCODE] >> 1 == 0xF6 >> 1 and byte >> 3 & 7 < 2:
@@ -152,7 +152,7 @@ def _mod(s, byte):
         _number(s)
 
 
-@function
+@part
 def _number(s):
     """Goes on with the displacement, if its size is set, then the immediate number, or the next."""
     if s[SIZE] == 0:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mbz.mixing import features as f
-from mbz.mixing.compiled import function
+from mbz.mixing.compiled import part
 from mbz.mixing.learn import adapted, chance, logit
 from mbz.mixing.memory import MATCH_INPUTS
 from mbz.mixing.vectors import fetch, item
@@ -14,7 +14,7 @@ VERIFIED = 48  # bytes compared before a match is believed
 GIVE_UP = 8
 
 
-@function
+@part
 def class_of(length):
     """Class of a match length, 0 .. 15."""
     if length < 8:
@@ -28,7 +28,7 @@ def class_of(length):
     return 15
 
 
-@function
+@part
 def _length(m, position, lane, own, own_start):
     """Bytes alike before both positions, at most VERIFIED."""
     most = min(position - m.starts[lane], own - own_start, VERIFIED)
@@ -38,7 +38,7 @@ def _length(m, position, lane, own, own_start):
     return n
 
 
-@function
+@part
 def _lane_of(m, position):
     """The lane that holds a position; longer lanes come first and differ by one byte."""
     lanes = m.starts.size - 1
@@ -48,7 +48,7 @@ def _lane_of(m, position):
     return lane
 
 
-@function
+@part
 def approach_matches(m, lane, t):
     """After the byte at step t: where its hashes, of the last bytes, say when they were here."""
     own = m.starts[lane] + t
@@ -64,7 +64,7 @@ def approach_matches(m, lane, t):
             fetch(m.match_heads, k * m.match_heads.shape[1] + head)
 
 
-@function
+@part
 def find_matches(m, lane, t):
     """Before the byte at step t: drops matches that know no byte, looks for new ones.
 
@@ -93,7 +93,7 @@ def find_matches(m, lane, t):
             row[f.EXPECTED] = np.int64(m.past[match[POSITION]]) | (class_of(match[LENGTH]) + 1) << 8
 
 
-@function
+@part
 def match_inputs(m, lane, bit, partial, x, at):
     """Inputs of all match models; returns 2 * (length class + 1) + bit of the first there is."""
     expected = 0
@@ -121,7 +121,7 @@ def match_inputs(m, lane, bit, partial, x, at):
     return expected
 
 
-@function
+@part
 def learn_matches(m, lane, y):
     """After a bit."""
     for k in range(m.matches.shape[1]):
@@ -134,7 +134,7 @@ def learn_matches(m, lane, y):
             m.match_byte_chance[k, key] = adapted(m, value, hit, 255)
 
 
-@function
+@part
 def follow_matches(m, lane, t):
     """After the byte at step t: moves on."""
     own = m.starts[lane] + t

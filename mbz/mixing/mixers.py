@@ -3,7 +3,7 @@
 import numpy as np
 
 from mbz.mixing import features as f
-from mbz.mixing.compiled import function
+from mbz.mixing.compiled import part
 from mbz.mixing.learn import squashed
 from mbz.mixing.memory import NETWORK, REFINED, REFINED_STEP
 from mbz.mixing.samples import number_classes
@@ -23,12 +23,12 @@ def _move(k, w, x, error):
     w[k] = least(most(w[k] + (x[k] * error + (1 << 15) >> 16), -(1 << 19)), (1 << 19) - 1)
 
 
-@function
+@part
 def _mixed(w, x):
     return min(max(_products(x.size, w, x) >> 8, -LIMIT), LIMIT)
 
 
-@function
+@part
 def approach_calibrations(m, lane, partial):
     """Says which contexts the last calibrations will have, so that memory fetches them."""
     row, a = m.rows[lane], m.refined_at[lane]
@@ -39,7 +39,7 @@ def approach_calibrations(m, lane, partial):
         fetch(m.refined, (k << 16 | a[k]) * REFINED)
 
 
-@function
+@part
 def approach_weights(m, lane):
     """Has the weights of the chosen rows fetched."""
     width = m.weights.shape[1]
@@ -48,7 +48,7 @@ def approach_weights(m, lane):
             fetch(m.weights, m.chosen[lane, s] * width + k)
 
 
-@function
+@part
 def mix(m, lane, bit, partial, expected, sure):
     """The chance of a one. expected: see `match_inputs`; sure: see `number_inputs`."""
     x, logits = m.inputs[lane], m.logits[lane]
@@ -74,7 +74,7 @@ def mix(m, lane, bit, partial, expected, sure):
     return _calibrated(m, a, final)
 
 
-@function
+@part
 def _calibrated(m, a, final):
     """The chance of a mixed logit in the contexts a (4,), which become the entries to be learnt."""
     position = final + REFINED // 2 * REFINED_STEP - REFINED_STEP // 2
@@ -93,7 +93,7 @@ def _calibrated(m, a, final):
     return min(max((total + 4) >> 3, 1), 65535)
 
 
-@function
+@part
 def learn_weights(m, lane, t, y):
     """After bit y of step t."""
     x, logits = m.inputs[lane], m.logits[lane]

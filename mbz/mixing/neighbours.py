@@ -7,13 +7,13 @@ along by adding one and taking one off. Products are packed: i, j at i (i + 1) /
 
 import numpy as np
 
-from mbz.mixing.compiled import function
+from mbz.mixing.compiled import part
 from mbz.mixing.guesses import AROUND, CHANNELS, COLUMNS, DOWN, FADE, RADIUS, RING, ROW, SIZE
 
 PRODUCT = 10  # fractional bits of products: of bytes, so that those of a column are below 2**31
 
 
-@function
+@part
 def products_around(n, lane, g, at, channel, sums):
     """Moves the window of guess g to number `at`; its sums as regression.py wants them."""
     a, radius = n.plans[g, AROUND], n.plans[g, RADIUS]
@@ -41,14 +41,14 @@ def products_around(n, lane, g, at, channel, sums):
             k += 1
 
 
-@function
+@part
 def _first(n, g, channel, column):
     """Where the products of a column begin."""
     size = n.plans[g, SIZE] + 1
     return n.plans[g, COLUMNS] + (column * n.options[CHANNELS] + channel) * (size * (size + 1) // 2)
 
 
-@function
+@part
 def _slide(n, lane, g, channel, column, sign):
     """Adds a column to the window, or takes it off."""
     size = n.plans[g, SIZE] + 1
@@ -58,7 +58,7 @@ def _slide(n, lane, g, channel, column, sign):
         window[k] += sign * np.int64(products[first + k])
 
 
-@function
+@part
 def _fold(n, lane, g, channel, column):
     """Takes what came in this row into the products of its column, once the window is past it."""
     a, down = n.plans[g, AROUND], n.plans[g, DOWN]
@@ -77,7 +77,7 @@ def _fold(n, lane, g, channel, column):
             k += 1
 
 
-@function
+@part
 def note_products(n, lane, g, at, channel, values):
     """After a number: its differences and itself, the last of values."""
     a, fade = n.plans[g, AROUND], n.plans[g, FADE]

@@ -4,7 +4,7 @@ Sums of products fade by 1 / 2**fade a step. Their normal equations are solved b
 L D L' in fixed point: `_FINE` fractional bits for L and the weights, at most 2**_TOP for the sums.
 """
 
-from mbz.mixing.compiled import apart, function
+from mbz.mixing.compiled import part
 
 _FINE = 22
 _TOP = 30
@@ -12,7 +12,7 @@ _MOST = 1 << 27  # of an entry of L: 32; products with sums stay within 2**57, a
 _HEAVIEST = 1 << 26  # of a weight: 16
 
 
-@function
+@part
 def guess(weights, values, size):
     """The number that the first `size` values predict, in 1/2**22; values within +-2**17."""
     total = 0
@@ -21,7 +21,7 @@ def guess(weights, values, size):
     return total
 
 
-@function
+@part
 def gather(sums, values, size, fine, fade):
     """Takes a step: values (size + 1,) with the number itself as the last, sums (W, W), W > size.
 
@@ -33,7 +33,7 @@ def gather(sums, values, size, fine, fade):
             sums[i, j] += v * values[j] - (sums[i, j] >> fade)
 
 
-@apart
+@part
 def solve(sums, weights, lower, scaled, size, ridge):
     """Weights (size,) in 1/2**22 from the sums; lower, scaled (W, W) and W > size are scratch.
 

@@ -10,7 +10,7 @@ from mbz.mixing import features as f
 from mbz.mixing import regression
 from mbz.mixing.chroma import colour_inputs, end_colour, expect_colour, learn_colour
 from mbz.mixing.colours import MEAN, ON
-from mbz.mixing.compiled import function
+from mbz.mixing.compiled import part
 from mbz.mixing.distances import FRACTION, bin_of, class_of
 from mbz.mixing.guesses import (
     BINS,
@@ -39,7 +39,7 @@ VIEW_PLAIN = 3  # the view of the plain guess, by where it was right; the others
 _FINE_PICTURE, _FINE_SOUND = 14, 8
 
 
-@function
+@part
 def begin_number(m, lane, t):
     """Before the byte at step t: guesses its number if it is the first byte of it."""
     n = m.numbers
@@ -73,7 +73,7 @@ def begin_number(m, lane, t):
     row[f.PLACE] = state[PLACE]
 
 
-@function
+@part
 def _guess(n, lane, state):
     """All guesses of the number at state[INDEX], and how far off they may be."""
     at = state[INDEX]
@@ -149,7 +149,7 @@ def _guess(n, lane, state):
     state[LATELY] = class_of(n, n.wrong[lane, 0] >> 4)
 
 
-@function
+@part
 def _differ_at_first(n, lane, g, at):
     """Differences of guess g where some numbers that they reach to are before the lane."""
     first = at - n.state[lane, DONE]
@@ -158,7 +158,7 @@ def _differ_at_first(n, lane, g, at):
         n.values[lane, g, k] = n.levels[one] - n.levels[two] if min(one, two) >= first else 0
 
 
-@function
+@part
 def _look(n, lane, at, channels, row):
     """What else tells how the mean guess may be off: misses around with their signs, slopes."""
     state = n.state[lane]
@@ -182,20 +182,20 @@ def _look(n, lane, at, channels, row):
     state[VIEWS + 3] = hits << 1 | (state[CHANNEL] > 0)
 
 
-@function
+@part
 def _before(at, back, done):
     """The number so far back, or else the first of the lane, of which so many are done."""
     return at - min(back, done)
 
 
-@function
+@part
 def _signed(n, miss):
     """Class of a miss with its sign, 0 .. 10, 5 for next to none."""
     size = min((bin_of(n, abs(miss)) + 1) >> 3, 5)
     return 5 + size if miss >= 0 else 5 - size
 
 
-@function
+@part
 def _mean(n, lane, at, num):
     """The mean of all guesses, each by the inverse cube of how far it may be off."""
     doubts = n.doubts[lane]
@@ -212,7 +212,7 @@ def _mean(n, lane, at, num):
     n.guesses[lane, 0] = total // weight
 
 
-@function
+@part
 def _doubt(n, lane, at, g):
     """How far off a guess was around, in 1 / 2**FRACTION, times 10."""
     left, up = n.options[CHANNELS], n.options[ROW]
@@ -225,12 +225,12 @@ def _doubt(n, lane, at, g):
     return 2 * near + far + 40
 
 
-@function
+@part
 def _missed(n, lane, at, g):
     return np.int64(n.missed[lane, at & (n.missed.shape[1] - 1), g])
 
 
-@function
+@part
 def number_inputs(m, lane, bit, partial, x, at):
     """Inputs of all guesses; returns a class of what colours say, 0 to 15."""
     n = m.numbers
@@ -269,7 +269,7 @@ def number_inputs(m, lane, bit, partial, x, at):
     return np.int64(0)
 
 
-@function
+@part
 def number_classes(m, lane):
     """What weights go by: how far off guesses may be, lately too; channel or byte; hits; place."""
     n = m.numbers
@@ -279,7 +279,7 @@ def number_classes(m, lane):
     return state[NEAR], state[LATELY], channel, hits, n.keys[lane, 0] % BINS
 
 
-@function
+@part
 def learn_numbers(m, lane, y):
     """After a bit."""
     n = m.numbers
@@ -293,7 +293,7 @@ def learn_numbers(m, lane, y):
         learn_colour(m, lane, y)
 
 
-@function
+@part
 def end_number(m, lane, byte):
     """After a byte: if its number is complete, how far off were the guesses, and why."""
     n = m.numbers
@@ -344,13 +344,13 @@ def end_number(m, lane, byte):
     regression.solve(n.joint_sums[channel], n.joint_weights[channel], n.lower, n.scaled, size, 0)
 
 
-@function
+@part
 def _fit(n, g, kind):
     size, ridge = n.plans[g, SIZE], n.plans[g, RIDGE]
     regression.solve(n.sums[g, kind], n.weights[g, kind], n.lower, n.scaled, size, ridge << PRODUCT)
 
 
-@function
+@part
 def _learn_echo(n, lane, at, channel, level):
     """Normalised least mean squares of what the second guess left."""
     channels = n.options[CHANNELS]
