@@ -1,18 +1,19 @@
 """How numba compiles the exact network's kernels."""
 
 from pathlib import Path
-from typing import Any
 
 import numba
 
-from mbz.compiled import OPTIONS, compiler
+from mbz.compiled import compiler
 
 if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise ImportError("numba is turned off, and the kernels need it")
 
 _NAMES = ("vectors", "kernels", "memory", "crew", "../pointers", "../records")
-function = compiler(Path(__file__).parent / f"{name}.py" for name in _NAMES)
-"""Decorator of a function."""
+_SOURCES = [Path(__file__).parent / f"{name}.py" for name in _NAMES]
 
-part: Any = numba.njit(forceinline=True, **OPTIONS)
-"""Decorator of a piece of one."""
+function = compiler(_SOURCES)
+"""Decorator of a function that Python calls, or that is called by its address."""
+
+part = compiler(_SOURCES, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""Decorator of what only other compiled functions call."""
