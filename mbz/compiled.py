@@ -40,9 +40,21 @@ def compiler(sources: Iterable[Path], **options: bool) -> Callable[[Callable[...
         if cache := getattr(compiled, "_cache", None):  # none where numba is turned off
             # By itself numba looks at the one file only, and goes on with old code of others.
             cache._cache_file._source_stamp = stamp  # noqa: SLF001
+            compiled.compile = _without_literals(compiled.compile)
         return compiled
 
     return function
+
+
+def _without_literals(compile_: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Compiles for integers where numba would for each literal again, to code that is no faster."""
+
+    def compiled(kinds: Any) -> Any:  # noqa: ANN401 - numba's signature, or a tuple of types
+        if isinstance(kinds, tuple):
+            kinds = tuple(numba.types.unliteral(kind) for kind in kinds)
+        return compile_(kinds)
+
+    return compiled
 
 
 def announce(entry: Any, name: str) -> None:  # noqa: ANN401 - a compiled function

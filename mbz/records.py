@@ -80,24 +80,22 @@ def _field(context: Any, builder: Any, record: Record, pointer: Any, name: str) 
         value.set_metadata("invariant.load", unchanging)
         return value
 
-    array = context.make_array(kind)(context, builder)
-    shape = [word(2 + axis) for axis in range(kind.ndim)]
+    form, model = context.get_value_type(kind), context.data_model_manager[kind]
+    places = {part: model.get_field_position(part) for part in model._fields}  # noqa: SLF001
     item = ir.Constant(_LONG, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
-    strides = [item]
-    for length in shape[:0:-1]:
-        strides.insert(0, builder.mul(strides[0], length))
-    pack = ir.Constant(ir.ArrayType(_LONG, kind.ndim), ir.Undefined)
-    shapes, steps = pack, pack
-    for axis in range(kind.ndim):
-        shapes = builder.insert_value(shapes, shape[axis], axis)
-        steps = builder.insert_value(steps, strides[axis], axis)
-    array.meminfo, array.parent = (
-        ir.Constant(array_type, None) for array_type in (array.meminfo.type, array.parent.type)
-    )
-    array.data = word(0, array.data.type)
-    array.nitems, array.itemsize = word(1), item
-    array.shape, array.strides = shapes, steps
-    return array._getvalue()  # noqa: SLF001
+    shape = [word(2 + axis) for axis in range(kind.ndim)]
+    stride = item
+    value = ir.Constant(form, None)  # nobody counts references
+    data = word(0, form.elements[places["data"]])
+    nitems = word(1) if kind.ndim > 1 else shape[0]
+    for part, number in (("data", data), ("nitems", nitems), ("itemsize", item)):
+        value = builder.insert_value(value, number, places[part])
+    for axis in reversed(range(kind.ndim)):
+        value = builder.insert_value(value, shape[axis], (places["shape"], axis))
+        value = builder.insert_value(value, stride, (places["strides"], axis))
+        if axis:
+            stride = builder.mul(stride, shape[axis])
+    return value
 
 
 @unbox(Record)
