@@ -48,10 +48,11 @@ def compiler(sources: Iterable[Path], **options: bool) -> Callable[[Callable[...
 
 def _without_literals(compile_: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Compiles for integers where numba would for each literal again, to code that is no faster."""
+    unliteral: Any = numba.types.unliteral
 
     def compiled(kinds: Any) -> Any:  # noqa: ANN401 - numba's signature, or a tuple of types
         if isinstance(kinds, tuple):
-            kinds = tuple(numba.types.unliteral(kind) for kind in kinds)
+            kinds = tuple(map(unliteral, kinds))
         return compile_(kinds)
 
     return compiled

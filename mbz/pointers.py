@@ -7,13 +7,10 @@ them, and from Python without unpacking a hundred arrays each time.
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.registry import cpu_target
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
 _LONG, _NONE = ir.IntType(64), ir.VoidType()
 

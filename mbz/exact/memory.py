@@ -8,7 +8,6 @@ Shapes: B lanes, S positions, L layers, D width, G key heads, E head width, P pa
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import numpy as np
-from numba import types
 from numpy.typing import NDArray
 
 from mbz.config import ModelConfig, StackConfig
@@ -151,7 +150,7 @@ class Job(NamedTuple):
     counts: Counts3  # (B, S, 256), or (B, 1, 256)
 
 
-def kind_of(hint: Any) -> types.Type:  # noqa: ANN401 - a type with hints
+def kind_of(hint: Any) -> Any:  # noqa: ANN401 - a type with hints
     """What numba makes of a tuple of arrays, by its hints."""
     if get_origin(hint) is Annotated:
         _, dtype, axes = get_args(hint)
