@@ -66,4 +66,4 @@ def announce(entry: Any, name: str) -> None:  # noqa: ANN401 - a compiled functi
     pattern = f"{Path(code.co_filename).stem}.{entry.__name__}-{code.co_firstlineno}.*.nbi"
     kept = entry.stats.cache_path
     if kept is None or not any(Path(kept).glob(pattern)):
-        log.warning("compiling %s for this machine, once: about a minute", name)
+        log.warning("compiling %s for this machine, once: about half a minute", name)

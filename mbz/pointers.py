@@ -1,8 +1,4 @@
-"""Addresses in numba's functions: arguments that lie in memory, calls, words that threads share.
-
-A function that finds its arguments at an address can be called from another that knows nothing of
-them, and from Python without unpacking a hundred arrays each time.
-"""
+"""Addresses in numba's functions: calls of what knows nothing of the caller, words of threads."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,7 @@
 """Mixing: adaptive experts, and a network if there is one, agree on each next bit.
 
 `docs/mixing.md` is the specification. Nothing here uses floats or depends on the machine. The first
-use on a machine compiles for about a minute (numba keeps the result).
+use on a machine compiles for about half a minute (numba keeps the result).
 """
 
 import numpy as np
