@@ -42,6 +42,8 @@ OUTPUTS = 4 * _SIZE
 MOST = 4 if _SIZE == 16 else 2
 """Most rows at once: what registers hold."""
 
+_LINE = 64  # bytes of a cache line
+
 _ONE, _LONG = ir.IntType(32), ir.IntType(64)
 _INT32 = ir.VectorType(_ONE, _SIZE)
 _INT16 = ir.VectorType(ir.IntType(16), 2 * _SIZE)
@@ -174,7 +176,8 @@ def _dots(rows: int) -> Any:
                 for j in range(4):
                     place = builder.add(row, ir.Constant(_LONG, j * _SIZE * GROUP))
                     b = _load(builder, builder.gep(block, [place]), _BYTES)
-                    _prefetch(builder, builder.gep(following, [place]))
+                    if j * _SIZE * GROUP % _LINE == 0:
+                        _prefetch(builder, builder.gep(following, [place]))
                     for i in range(rows):
                         _add_products(builder, sums[4 * i + j], a[i], b)
             for i in range(rows):
