@@ -66,32 +66,30 @@ def restore(  # noqa: PLR0917 - each is of another kind
 ) -> codec.DecompressStats | Salvaged:
     """Decodes `source` into `result`, or checks it only."""
     plan.check(seekable=source.seekable())
+    find, threads, most = models.find, models.threads or None, plan.max_output
     if plan.salvage:
         with ui.progress(name, None) as progress:
             saved = salvage(
-                source, result, models.find, progress=progress, max_output=plan.max_output
+                source, result, find, progress=progress, max_output=most, threads=threads
             )
         if saved.missing and not saved.blocks:
             raise Corrupt("nothing in it can be restored")
         return saved
     if plan.span is not None and result is not None:
         start, end = plan.span.start, plan.span.end
-        check_limit((container.MAX_SIZE if end is None else end) - start, plan.max_output)
+        check_limit((container.MAX_SIZE if end is None else end) - start, most)
         with ui.progress(name, None if end is None else end - start) as progress:
-            return codec.extract(source, result, models.find, start, end, progress=progress)
+            return codec.extract(
+                source, result, find, start, end, progress=progress, threads=threads
+            )
     size = None
     if source.seekable():  # finds most damage before a model is loaded
         size = sum(archive.raw_length for archive in codec.describe(source))
-        check_limit(size, plan.max_output)
+        check_limit(size, most)
         source.seek(0)
     with ui.progress(name, size) as progress:
         return codec.decompress(
-            source,
-            result,
-            models.find,
-            progress=progress,
-            max_output=plan.max_output,
-            threads=models.threads or None,
+            source, result, find, progress=progress, max_output=most, threads=threads
         )
 
 

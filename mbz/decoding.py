@@ -6,6 +6,7 @@ as `Predictor`s from a function, so nothing here knows where they are found.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Protocol
 
 import xxhash
@@ -29,6 +30,7 @@ __all__ = [
     "decompress",
     "describe",
     "extract",
+    "load_of",
     "progress_from",
 ]
 
@@ -115,7 +117,7 @@ def decompress(
         for raw in parallel.each(
             _payloads(reader, header, ends, done, max_output),
             lambda one, predictor, report: decode_block(*one, predictor, progress=report),
-            lambda one: _load_of(one[0]),
+            lambda one: load_of(one[0]),
             predictor,
             progress=progress_from(done, progress),
             threads=threads,
@@ -145,7 +147,8 @@ def _payloads(
         yield mark, reader.exactly(mark.coded_length)
 
 
-def _load_of(block: Block) -> parallel.Load:
+def load_of(block: Block) -> parallel.Load:
+    """What decoding a block asks for."""
     coding = block.coding
     return parallel.Load(
         length=block.raw_length,
@@ -162,6 +165,7 @@ def extract(
     end: int | None = None,
     *,
     progress: Progress | None = None,
+    threads: int | None = None,
 ) -> DecompressStats:
     """Writes the bytes `start` to `end` of the content, and decodes only the blocks that hold them.
 
@@ -175,6 +179,7 @@ def extract(
         start: of the first byte, from 0 on.
         end: of the byte after the last one; None, or more than there is, for all to the end.
         progress: called with the number of bytes written so far.
+        threads: as for `decompress`.
 
     Raises:
         ValueError: `start` is negative or above `end`.
@@ -188,24 +193,25 @@ def extract(
     at = written = archives = blocks = 0
     for header, _ in _headers(reader):
         archives += 1
+        passed = list[int]()
+        wanted = _within(reader, header, passed, start - at, stop - at)
+        first = list(islice(wanted, 1))
         predictor = None
-        for mark in _marks(reader, header):
-            if isinstance(mark, End):
-                continue
-            low, high = max(start - at, 0), min(stop - at, mark.raw_length)
-            at += mark.raw_length
-            if low >= high:
-                reader.skip(mark.coded_length)
-            else:
-                if predictor is None and header.model is not None:
-                    predictor = find_model(header.model.fingerprint, header.model.name)
-                raw = decode_block(mark, reader.exactly(mark.coded_length), predictor)
-                dst.write(raw[low:high])
-                written += high - low
-                blocks += 1
-                (progress or _no_report)(written)
-            if at >= stop:
-                break
+        if first and header.model is not None:
+            predictor = find_model(header.model.fingerprint, header.model.name)
+        for piece in parallel.each(
+            chain(first, wanted),
+            lambda one, predictor, _report: decode_block(*one[:2], predictor)[one[2]],
+            lambda one: load_of(one[0]),
+            predictor,
+            progress=None,
+            threads=threads,
+        ):
+            dst.write(piece)
+            written += len(piece)
+            blocks += 1
+            (progress or _no_report)(written)
+        at += sum(passed)
         if at >= stop:
             break
     if at < start:
@@ -213,6 +219,28 @@ def extract(
     return DecompressStats(
         raw_length=written, archive_length=reader.offset, archives=archives, blocks=blocks
     )
+
+
+def _within(
+    reader: Reader, header: Header, passed: list[int], start: int, stop: int
+) -> Iterator[tuple[Block, bytes, slice]]:
+    """The blocks that hold bytes of a range, their payloads, and which of their bytes those are.
+
+    Adds the length of each block of the archive, up to the last one needed, to `passed`.
+    """
+    at = 0
+    for mark in _marks(reader, header):
+        if isinstance(mark, End):
+            continue
+        low, high = max(start - at, 0), min(stop - at, mark.raw_length)
+        at += mark.raw_length
+        passed.append(mark.raw_length)
+        if low < high:
+            yield mark, reader.exactly(mark.coded_length), slice(low, high)
+        else:
+            reader.skip(mark.coded_length)
+        if at >= stop:
+            return
 
 
 def describe(src: Readable) -> tuple[ArchiveInfo, ...]:

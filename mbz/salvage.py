@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 
 import xxhash
 
-from mbz import container
+from mbz import container, parallel
 from mbz.container import Block, End, Frame, Header
 from mbz.decoding import (
     FindModel,
@@ -20,6 +20,7 @@ from mbz.decoding import (
     Writable,
     check_limit,
     decode_block,
+    load_of,
     progress_from,
 )
 from mbz.errors import Corrupt, DataError, Truncated
@@ -88,6 +89,7 @@ def salvage(
     *,
     progress: Progress | None = None,
     max_output: int | None = None,
+    threads: int | None = None,
 ) -> Salvaged:
     """Writes all blocks of `src` that decode rightly to `dst`, and says what is missing.
 
@@ -98,14 +100,22 @@ def salvage(
         src: archives, as a file that can seek.
         dst: where the content goes, or None to look only.
         find_model: as for `mbz.codec.decompress`.
-        progress: called with the number of content bytes done so far.
+        progress: called with the number of content bytes done so far, by one thread at a time.
         max_output: most content bytes to write.
+        threads: as for `mbz.codec.decompress`.
 
     Raises:
         ModelMismatch: a model is not here.
         LimitExceeded: there is more content than `max_output`.
     """
-    work = _Salvage(src, dst, find_model, progress, max_output)
+    work = _Salvage(
+        src=src,
+        dst=dst,
+        find_model=find_model,
+        progress=progress,
+        max_output=max_output,
+        threads=threads,
+    )
     for found in _archives(src):
         found.measure()
         work.restore(found)
@@ -117,43 +127,41 @@ def salvage(
     )
 
 
+@dataclass(kw_only=True)
 class _Salvage:
     """Decodes what was found, and counts."""
 
-    def __init__(
-        self,
-        src: BinaryIO,
-        dst: Writable | None,
-        find_model: FindModel,
-        progress: Progress | None,
-        max_output: int | None,
-    ) -> None:
-        self.missing: list[Missing] = []
-        self.written = self.blocks = 0
-        self._at = 0  # in the content
-        self._src, self._dst = src, dst
-        self._find_model = find_model
-        self._progress = progress
-        self._max_output = max_output
+    src: BinaryIO
+    dst: Writable | None
+    find_model: FindModel
+    progress: Progress | None
+    max_output: int | None
+    threads: int | None
+    missing: list[Missing] = field(default_factory=list)
+    written: int = 0
+    blocks: int = 0
+    at: int = 0  # in the content
 
     def restore(self, found: _Found) -> None:
         """Writes the blocks of an archive that are right."""
-        losses, start = len(self.missing), self._at
+        losses, start = len(self.missing), self.at
         content = xxhash.xxh64()
-        predictor = self._predictor(found)
+        decoded = parallel.each(
+            self._payloads(found),
+            _decoded,
+            lambda one: load_of(one[0]),
+            self._predictor(found),
+            progress=progress_from(self.at, self.progress),
+            threads=self.threads,
+        )
         for part in found.parts:
             if isinstance(part, _Gap):
                 self._miss(part.length, part.reason)
-                continue
-            block, offset = part
-            check_limit(self._at + block.raw_length, self._max_output)
-            try:
-                raw = self._decode(block, offset, predictor)
-            except (Corrupt, Truncated) as error:
-                self._miss(block.raw_length, str(error))
-            else:
+            elif isinstance(raw := next(decoded), bytes):
                 content.update(raw)
                 self._write(raw)
+            else:
+                self._miss(part[0].raw_length, str(raw))
         if (
             found.check
             and len(self.missing) == losses
@@ -162,36 +170,58 @@ class _Salvage:
             reason = "Blocks are missing, doubled or out of order: the check of the whole is wrong."
             self.missing.append(Missing(start=start, length=None, reason=reason))
 
+    def _payloads(self, found: _Found) -> Iterator[tuple[Block, bytes | DataError]]:
+        """The blocks with their payloads, or why those cannot be had."""
+        at = self.at
+        for part in found.parts:
+            if isinstance(part, _Gap):
+                at += part.length or 0
+                continue
+            block, offset = part
+            at += block.raw_length
+            check_limit(at, self.max_output)
+            self.src.seek(offset)
+            try:
+                yield block, Reader(self.src).exactly(block.coded_length)
+            except Truncated as error:
+                yield block, error
+
     def _predictor(self, found: _Found) -> Predictor | None:
         """The model, if its name is known and a block needs it."""
         needed = any(not isinstance(part, _Gap) and part[0].needs_model for part in found.parts)
         model = None if found.header is None else found.header.model
         if model is None or not needed:
             return None
-        return self._find_model(model.fingerprint, model.name)
-
-    def _decode(self, block: Block, offset: int, predictor: Predictor | None) -> bytes:
-        if block.needs_model and predictor is None:
-            raise Corrupt("The header that names the model is lost.")
-        self._src.seek(offset)
-        payload = Reader(self._src).exactly(block.coded_length)
-        return decode_block(
-            block, payload, predictor, progress=progress_from(self._at, self._progress)
-        )
+        return self.find_model(model.fingerprint, model.name)
 
     def _miss(self, length: int | None, reason: str) -> None:
         if length != 0:
-            self.missing.append(Missing(start=self._at, length=length, reason=reason))
-        self._at += length or 0
+            self.missing.append(Missing(start=self.at, length=length, reason=reason))
+        self.at += length or 0
 
     def _write(self, raw: bytes) -> None:
-        if self._dst is not None:
-            for left in range(self._at - self.written, 0, -len(_ZEROS)):
-                self._dst.write(_ZEROS[:left])
-            self._dst.write(raw)
-        self._at += len(raw)
-        self.written = self._at
+        if self.dst is not None:
+            for left in range(self.at - self.written, 0, -len(_ZEROS)):
+                self.dst.write(_ZEROS[:left])
+            self.dst.write(raw)
+        self.at += len(raw)
+        self.written = self.at
         self.blocks += 1
+
+
+def _decoded(
+    one: tuple[Block, bytes | DataError], predictor: Predictor | None, report: Progress
+) -> bytes | DataError:
+    """The content of a block, or why it cannot be had."""
+    block, payload = one
+    if not isinstance(payload, bytes):
+        return payload
+    if block.needs_model and predictor is None:
+        return Corrupt("The header that names the model is lost.")
+    try:
+        return decode_block(block, payload, predictor, progress=report)
+    except Corrupt as error:
+        return error
 
 
 def _archives(src: BinaryIO) -> Iterator[_Found]:

@@ -71,7 +71,7 @@ ALLOWED = {
         "payload",
         "exact",
     },
-    "salvage": {"errors", "container", "decoding", "exact", "reader"},
+    "salvage": {"errors", "container", "decoding", "exact", "parallel", "reader"},
     "codec": {
         "errors",
         "container",

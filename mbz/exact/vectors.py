@@ -124,12 +124,13 @@ def _spread(builder: Any, pointer: Any) -> Any:
     return builder.shuffle_vector(vector, vector, ir.Constant(_INT32, [0] * _SIZE))
 
 
-def _prefetch(builder: Any, pointer: Any) -> None:
-    """Has memory that will be read soon brought near."""
+def _prefetch(builder: Any, pointer: Any, size: int) -> None:
+    """Has memory that will be read soon brought near, each cache line once."""
     kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), _ONE, _ONE, _ONE])
     read, near, data = (ir.Constant(_ONE, n) for n in (0, 2, 1))
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    builder.call(function, [pointer, read, near, data])
+    for at in range(0, size, _LINE):
+        builder.call(function, [builder.gep(pointer, [ir.Constant(_LONG, at)]), read, near, data])
 
 
 def _sums(builder: Any, count: int) -> list[Any]:
@@ -173,11 +174,10 @@ def _dots(rows: int) -> Any:
                 row = builder.mul(
                     builder.add(k, ir.Constant(_LONG, HEAD)), ir.Constant(_LONG, OUTPUTS * GROUP)
                 )
+                _prefetch(builder, builder.gep(following, [row]), 4 * _SIZE * GROUP)
                 for j in range(4):
                     place = builder.add(row, ir.Constant(_LONG, j * _SIZE * GROUP))
                     b = _load(builder, builder.gep(block, [place]), _BYTES)
-                    if j * _SIZE * GROUP % _LINE == 0:
-                        _prefetch(builder, builder.gep(following, [place]))
                     for i in range(rows):
                         _add_products(builder, sums[4 * i + j], a[i], b)
             for i in range(rows):
