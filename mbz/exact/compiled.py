@@ -9,7 +9,7 @@ from mbz.compiled import compiler
 if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise ImportError("numba is turned off, and the kernels need it")
 
-_NAMES = ("vectors", "kernels", "memory", "crew", "../pointers", "../records")
+_NAMES = ("vectors", "rows", "attention", "kernels", "memory", "crew", "../pointers", "../records")
 _SOURCES = [Path(__file__).parent / f"{name}.py" for name in _NAMES]
 
 function = compiler(_SOURCES)

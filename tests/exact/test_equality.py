@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mbz.config import MAX_PATCH_WIDTH
-from mbz.exact import COUNT_SUM, Predictor, compiled_backend, kernels, vectors
+from mbz.exact import COUNT_SUM, Predictor, compiled_backend, vectors
 from mbz.exact.compiled_backend import CompiledPredictor
 from mbz.exact.reference import ReferencePredictor, Root, sum_of_squares
+from mbz.exact.rows import product
 from mbz.exact.selftest import digest
 from mbz.exact.torch_arithmetic import Arithmetic
 from mbz.exact.torch_backend import TorchPredictor, pieces
@@ -174,7 +175,7 @@ def test_products_of_the_largest_operands_are_exact(terms, rows):
     left = np.zeros((rows, terms + vectors.GROUP), vectors.LEFT)
     left[:, :terms] = q + vectors.OFFSET
     sums = np.zeros((rows, len(blocks) * vectors.OUTPUTS), np.int32)
-    kernels.product(left, rows, blocks, sums)
+    product(left, rows, blocks, sums)
     np.testing.assert_array_equal(sums[:, : len(weight)], q @ weight.T.astype(np.int64))
 
 
