@@ -4,7 +4,7 @@ import io
 import random
 
 import pytest
-from test_codec import find_stub, framed, pack, random_bytes, skewed
+from packing import find_stub, framed, pack, random_bytes, skewed
 
 from mbz import codec
 from mbz.errors import LimitExceeded

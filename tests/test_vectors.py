@@ -9,7 +9,7 @@ import pytest
 import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
-from test_codec import find_stub, framed, pack, skewed
+from packing import find_stub, framed, pack, skewed
 from vectors import make
 
 from mbz import codec, errors, versions, weights
