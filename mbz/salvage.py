@@ -147,7 +147,7 @@ class _Salvage:
         losses, start = len(self.missing), self.at
         content = xxhash.xxh64()
         decoded = parallel.each(
-            self._payloads(found),
+            self._payloads(found, start),
             _decoded,
             lambda one: load_of(one[0]),
             self._predictor(found),
@@ -170,9 +170,8 @@ class _Salvage:
             reason = "Blocks are missing, doubled or out of order: the check of the whole is wrong."
             self.missing.append(Missing(start=start, length=None, reason=reason))
 
-    def _payloads(self, found: _Found) -> Iterator[tuple[Block, bytes | DataError]]:
-        """The blocks with their payloads, or why those cannot be had."""
-        at = self.at
+    def _payloads(self, found: _Found, at: int) -> Iterator[tuple[Block, bytes | DataError]]:
+        """The blocks of content that begins at `at` with their payloads, or why there are none."""
         for part in found.parts:
             if isinstance(part, _Gap):
                 at += part.length or 0

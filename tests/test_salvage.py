@@ -125,6 +125,15 @@ def test_the_limit_holds():
         save(archive, max_output=len(DATA) - 1)
 
 
+@pytest.mark.parametrize("block", range(9))
+def test_what_is_lost_counts_once_towards_the_limit(block):
+    archive = pack(DATA, block_size=SIZE)
+    damaged = flipped(archive, blocks_of(archive)[block].offset - 5)
+    assert save(damaged, max_output=len(DATA))[0] == without(block)
+    with pytest.raises(LimitExceeded):
+        save(damaged, max_output=len(DATA) - 1)
+
+
 def test_hostile_totals_write_no_zeros():
     archive = pack(DATA, block_size=SIZE)
     end = codec.describe(io.BytesIO(archive))[0].end
