@@ -82,13 +82,13 @@ class CompiledPredictor:
     def extend(self, symbols_BS: NDArray[np.uint8], count: int) -> NDArray[np.float32]:
         """Counts of the next positions, of which all or none of the bytes are known."""
         counts = np.empty((len(symbols_BS), count, 256), np.uint32)
-        jobs = self._told(symbols_BS, counts, steps=False)
+        jobs = self._jobs(symbols_BS, counts, steps=False)
         if self.threads == 1:
             for job in jobs:
-                kernels.score(job)
+                _score(job)
         else:
-            waiting = [self.pool.submit(kernels.score, job) for job in jobs[1:]]
-            kernels.score(jobs[0])
+            waiting = [self.pool.submit(_score, job) for job in jobs[1:]]
+            _score(jobs[0])
             for future in waiting:
                 future.result()
         return counts.astype(F32)
@@ -98,18 +98,25 @@ class CompiledPredictor:
         """Has threads ready for steps from here on, which need no Python between them."""
         lanes = self.spans[-1].stop
         symbols, counts = np.zeros((lanes, 1), np.uint8), np.zeros((lanes, 1, 256), np.uint32)
-        jobs = self._told(symbols, counts, steps=True)
-        with crew.at_work(address_of(kernels.score), jobs, self.threads) as (function, argument):
+        jobs = self._jobs(symbols, counts, steps=True)
+        addresses = [job.address for job in jobs]
+        score = address_of(kernels.score)
+        with crew.at_work(score, addresses, self.threads) as (function, argument):
             yield Steps(np.array([function, argument]), symbols[:, 0], counts[:, 0])
 
-    def _told(
+    def _jobs(
         self, symbols: NDArray[np.uint8], counts: NDArray[np.uint32], *, steps: bool
-    ) -> list[int]:
-        """Tells the jobs of all parts what to do; returns their addresses."""
+    ) -> list[Held]:
+        """The jobs of all parts, to be kept while they are worked on."""
         how = np.array([int(steps)], I64)
-        self.told = [
+        jobs = [
             Held(Job(self.network, part, scratch, self.tables, how, symbols[span], counts[span]))
             for span, part, scratch in zip(self.spans, self.parts, self.scratch, strict=True)
         ]
-        assert all(job.kind == kernels.JOB for job in self.told)
-        return [job.address for job in self.told]
+        assert all(job.kind == kernels.JOB for job in jobs)
+        return jobs
+
+
+def _score(job: Held) -> None:
+    """Works on a job, which lives as long as that takes, even if nobody waits for it any more."""
+    kernels.score(job.address)
