@@ -111,15 +111,19 @@ def block_form(*marks: bytes, flags: int = 0x03, fields: bytes = b"") -> bytes:
     return sealed(container.MAGIC + bytes([numbers, flags]) + fields) + b"".join(marks)
 
 
-def stored(data: bytes) -> bytes:
+def uncoded(kind: Kind, data: bytes, written: bytes) -> bytes:
     block = container.Block(
-        kind=Kind.STORED,
+        kind=kind,
         raw_length=len(data),
-        coded_length=len(data),
+        coded_length=len(written),
         coding=None,
         check=container.content_check(data),
     )
-    return container.pack_block(block) + data
+    return container.pack_block(block) + written
+
+
+def stored(data: bytes) -> bytes:
+    return uncoded(Kind.STORED, data, data)
 
 
 def end(data: bytes, raw_length: int | None = None) -> bytes:
@@ -129,14 +133,7 @@ def end(data: bytes, raw_length: int | None = None) -> bytes:
 
 
 def lzma_block(data: bytes, coded: bytes) -> bytes:
-    block = container.Block(
-        kind=Kind.LZMA,
-        raw_length=len(data),
-        coded_length=len(coded),
-        coding=None,
-        check=container.content_check(data),
-    )
-    return container.pack_block(block) + coded
+    return uncoded(Kind.LZMA, data, coded)
 
 
 CODED_BLOCK = container.pack_block(
