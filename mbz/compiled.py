@@ -18,6 +18,9 @@ OPTIONS: dict[str, Any] = {"_nrt": False, "nogil": True, "error_model": "numpy"}
 """Without _nrt, each view of an array counts its references, which takes a third to a half of the
 time. So nothing allocates, and the caller holds all arrays; numba refuses what would."""
 
+PART = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""Options of what only other compiled functions call."""
+
 
 def compiler(sources: Iterable[Path], **options: bool) -> Callable[[Callable[..., Any]], Any]:
     """A decorator of functions that numba compiles.

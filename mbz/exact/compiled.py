@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numba
 
-from mbz.compiled import compiler
+from mbz.compiled import PART, compiler
 
 if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise ImportError("numba is turned off, and the kernels need it")
@@ -15,5 +15,5 @@ _SOURCES = [Path(__file__).parent / f"{name}.py" for name in _NAMES]
 function = compiler(_SOURCES)
 """Decorator of a function that Python calls, or that is called by its address."""
 
-part = compiler(_SOURCES, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+part = compiler(_SOURCES, **PART)
 """Decorator of what only other compiled functions call."""

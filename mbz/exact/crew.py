@@ -13,7 +13,7 @@ from threading import Thread
 
 import numpy as np
 
-from mbz.exact.compiled import function
+from mbz.exact.compiled import function, part
 from mbz.pointers import add, address_of, call, pause, peek, poke
 
 # Bytes from the start of what threads share; words of their own lines of cache where they change.
@@ -57,17 +57,17 @@ def serve(crew: int) -> None:
             waited = _rest(crew, waited, SHORT)
 
 
-@function
+@part
 def _take(crew: int) -> None:
     parts = peek(crew + PARTS)
-    part = add(crew + TICKET, 1)
-    while part < parts:
-        call(peek(crew + WORK), peek(crew + JOBS + 8 * part))
+    number = add(crew + TICKET, 1)
+    while number < parts:
+        call(peek(crew + WORK), peek(crew + JOBS + 8 * number))
         add(crew + DONE, 1)
-        part = add(crew + TICKET, 1)
+        number = add(crew + TICKET, 1)
 
 
-@function
+@part
 def _rest(crew: int, waited: int, patience: int) -> int:
     """Waits a little; lets others run if it has come to this often enough."""
     for _ in range(PAUSES):

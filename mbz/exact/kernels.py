@@ -26,7 +26,7 @@ JOB = kind_of(Job)
 _job = at_address(JOB)
 
 
-@function
+@part
 def layers(s, ring, z, x, lanes, count, t, tables):
     """3.4: all layers at positions t .. t + S - 1; x (M, D) ends quantised in z.q too."""
     rows = lanes * count

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from mbz.compiled import compiler
+from mbz.compiled import PART, compiler
 from mbz.mixing.vectors import INTERPRETED
 
 
@@ -25,5 +25,5 @@ _SOURCES = (*_HERE.glob("*.py"), _HERE.parent / "pointers.py", _HERE.parent / "r
 function = compiler(_SOURCES)
 """Decorator of a function that Python calls."""
 
-part = compiler(_SOURCES, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+part = compiler(_SOURCES, **PART)
 """Decorator of what only other compiled functions call."""
