@@ -137,23 +137,29 @@ def _record(name: str, fields: tuple[tuple[str, Any], ...]) -> Record:
 class Held:
     """A tuple of contiguous arrays, and of such tuples, written down for compiled functions.
 
+    A tuple within may be held already, so that its many arrays are looked at once.
+
     Attributes:
         given: the tuple.
         kind: numba's type of the pointer.
+        words: what is written down.
         address: where it points, as long as this lives.
     """
 
     def __init__(self, given: Any) -> None:
         """Takes the tuple; it keeps its arrays, which may change."""
         self.given = given
-        words: list[int] = []
-        self.kind = self._numba_type_ = _written(given, words)
-        self._words = np.array(words, np.uint64)
-        self.address: int = self._words.ctypes.data
+        self.words: list[int] = []
+        self.kind = self._numba_type_ = _written(given, self.words)
+        self._memory = np.array(self.words, np.uint64)
+        self.address: int = self._memory.ctypes.data
 
 
 def _written(given: Any, words: list[int]) -> Record:
     """Appends the words of a tuple; returns its type."""
+    if isinstance(given, Held):
+        words += given.words
+        return given.kind
     kinds = [
         _noted(value, words) if isinstance(value, np.ndarray) else _written(value, words)
         for value in given

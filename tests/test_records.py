@@ -48,6 +48,15 @@ def test_compiled_functions_see_the_same_as_python():
         assert (one == other).all()
 
 
+def test_tuples_within_may_be_held_already():
+    here, there = Held(opened()), opened()
+    within = Held(there._replace(inner=Held(there.inner)))
+    assert within.kind == here.kind
+    assert numba.njit(_nrt=False)(read)(within) == numba.njit(_nrt=False)(read)(here)
+    assert (there.inner.table == here.given.inner.table).all()
+    assert (there.last == here.given.last).all()
+
+
 def test_a_tuple_can_be_found_by_its_address():
     held = Held(opened())
     record = at_address(held.kind)

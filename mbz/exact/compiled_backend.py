@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,12 +38,14 @@ class CompiledPredictor:
         announce(kernels.score, "the network's kernels")
         self.config, self.threads = config, min(threads or usable_cores(), MOST_THREADS)
         self.most_lanes = config.most_lanes
-        self.network = network_of(config, tensors)
-        self.tables = Tables(
+        # Held by parts of a job: it would take longer to write all down for a byte than the byte.
+        self.network: Any = Held(network_of(config, tensors))
+        tables = Tables(
             fixed.root_table().copy(),
             fixed.attention_table().astype(I32),
             fixed.output_table().astype(I32),
         )
+        self.tables: Any = Held(tables)
         self.pool = ThreadPoolExecutor(max(self.threads - 1, 1))
 
     def apart(self, threads: int = 1) -> "CompiledPredictor":
@@ -58,8 +61,8 @@ class CompiledPredictor:
         sizes = [int(size) for size in np.diff(edges)]
         self.spans = [slice(a, b) for a, b in itertools.pairwise(edges)]
         self.parts = [part_of(self.config, size, max(1, ROWS // size)) for size in sizes]
-        self.scratch = [
-            scratch_of(self.config, int(part.most[0]) * size)
+        self.memory: list[tuple[Any, Any]] = [
+            (Held(part), Held(scratch_of(self.config, int(part.most[0]) * size)))
             for part, size in zip(self.parts, sizes, strict=True)
         ]
 
@@ -111,7 +114,7 @@ class CompiledPredictor:
         how = np.array([int(steps)], I64)
         jobs = [
             Held(Job(self.network, part, scratch, self.tables, how, symbols[span], counts[span]))
-            for span, part, scratch in zip(self.spans, self.parts, self.scratch, strict=True)
+            for span, (part, scratch) in zip(self.spans, self.memory, strict=True)
         ]
         assert all(job.kind == kernels.JOB for job in jobs)
         return jobs
