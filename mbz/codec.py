@@ -208,6 +208,11 @@ class _Picker:
 
     def __init__(self, experts: str | None, lanes: int | None, lane_bytes: int) -> None:
         self._experts = experts
+        self._set = 0
+        if experts is not None:
+            from mbz.mixing import SETS  # noqa: PLC0415 - numba is heavy
+
+            self._set = SETS.index(experts) + 1
         self._lanes = lanes
         self._lane_bytes = lane_bytes
 
@@ -216,7 +221,7 @@ class _Picker:
         lanes = 0
         if predictor is not None:
             lanes = lanes_of(raw, predictor, self._lanes, self._lane_bytes)
-        return parallel.Load(length=len(raw), lanes=lanes, mixed=self._experts is not None)
+        return parallel.Load(length=len(raw), lanes=lanes, experts=self._set)
 
     def smallest(
         self,

@@ -153,7 +153,7 @@ def load_of(block: Block) -> parallel.Load:
     return parallel.Load(
         length=block.raw_length,
         lanes=coding.lanes if coding is not None and coding.network else 0,
-        mixed=coding is not None and coding.experts > 0,
+        experts=coding.experts if coding is not None else 0,
     )
 
 

@@ -12,10 +12,10 @@ from itertools import chain, islice
 from queue import SimpleQueue
 from typing import Final, NamedTuple, TypeVar
 
-from mbz.exact import Predictor, Shareable, Wide
+from mbz.exact import Predictor, Resident, Shareable, Wide
 from mbz.exact.cores import usable_cores
 from mbz.progress import Sum
-from mbz.together import Seat, Table
+from mbz.together import Mixing, Seat, Table
 
 __all__ = ["Load", "each", "memory", "memory_of", "sharing"]
 
@@ -33,12 +33,12 @@ class Load(NamedTuple):
     Attributes:
         length: bytes of its content.
         lanes: lanes of it that the network takes, 0 for none.
-        mixed: whether experts take part.
+        experts: number of the set of experts that takes part (docs/format.md), 0 for none.
     """
 
     length: int
     lanes: int
-    mixed: bool
+    experts: int
 
 
 def each(
@@ -70,11 +70,12 @@ def each(
     for first in coming:
         load = load_of(first)
         run = chain([first], coming.like(load))
-        batch = list(islice(run, _at_once(load, predictor, cores)))
+        mixing = _mixing(load, predictor)
+        batch = list(islice(run, _at_once(load, predictor, cores, mixing)))
         if len(batch) == 1:
             yield work(first, predictor, total.part())
         elif load.lanes and isinstance(predictor, Wide):
-            yield from sharing(batch, work, Table(predictor, len(batch), cores), total)
+            yield from sharing(batch, work, Table(predictor, len(batch), cores, mixing), total)
         else:
             shares: list[Predictor | None] = [predictor] * len(batch)
             if isinstance(predictor, Shareable):
@@ -124,20 +125,34 @@ class _Coming(Iterator[Item]):
                 return
             other = self._load_of(item)
             more = other.length > load.length or other.lanes > load.lanes
-            if more or (other.lanes > 0, other.mixed) != (load.lanes > 0, load.mixed):
+            if more or (other.lanes > 0, other.experts) != (load.lanes > 0, load.experts):
                 self._ahead.append(item)
                 return
             yield item
 
 
-def _at_once(load: Load, predictor: Predictor | None, cores: int) -> int:
+def _mixing(load: Load, predictor: Predictor | None) -> Mixing | None:
+    """What mixes such blocks on the network's device, where it can."""
+    if not (load.lanes and load.experts and isinstance(predictor, Resident)):
+        return None
+    from mbz.mixing import cuda  # noqa: PLC0415 - numba is heavy
+
+    return cuda.mixing_of(predictor, load.experts, load.lanes)
+
+
+def _at_once(
+    load: Load, predictor: Predictor | None, cores: int, mixing: Mixing | None = None
+) -> int:
     """How many such blocks to work on at a time."""
     most = cores
     if load.lanes and isinstance(predictor, Wide):
         most = predictor.lanes_at_once // load.lanes
     elif load.lanes and not isinstance(predictor, Shareable):
         return 1
-    return max(1, min(most, memory() // memory_of(load.length, mixed=load.mixed)))
+    needs = memory_of(load.length, mixed=load.experts > 0)
+    if mixing is not None:
+        most, needs = min(most, mixing.memory // needs), load.length << 5
+    return max(1, min(most, memory() // needs))
 
 
 def _apart(

@@ -24,11 +24,12 @@ from mbz.together import Block, Decoding, Seat, decoded
 
 if TYPE_CHECKING:
     from mbz.mixing import Mixer
+    from mbz.mixing.memory import Memory
 
 __all__ = ["costs", "decode", "decode_lzma", "encode", "encode_lzma", "lzma_may_beat"]
 
 _SCORE_BYTES = 1 << 12  # bytes scored at once: 4 MiB of counts
-_INTERVAL_BYTES = 1 << 17  # the same where counts stay on a device, which this keeps filled
+_LITTLE_BYTES = 1 << 17  # the same where counts stay on a device, which this keeps filled
 _REPORT_BYTES = 1 << 10  # bytes between two reports while decoding
 _MIN_DICTIONARY = 4096
 _LZMA_SAMPLE = 1 << 16
@@ -36,6 +37,7 @@ _LZMA_SAMPLE = 1 << 16
 _LZMA_SETTINGS = ((3, 0, 2), (3, 0, 0), (0, 0, 0))
 
 Report = Callable[[int], object]
+Score = Callable[[NDArray[np.uint8]], NDArray[Any]]
 Scalar = TypeVar("Scalar", bound=np.generic)
 Item = TypeVar("Item")
 
@@ -105,37 +107,51 @@ def encode(raw: bytes, coding: Coding, predictor: Predictor | None, report: Repo
         report: called with the number of bytes done.
     """
     symbols_TL = np.ascontiguousarray(_split_lanes(raw, coding.lanes).T)
-    compiled = None if coding.experts else _compiled_range_code()
-    score = partial(compiled.intervals_of, predictor) if compiled and predictor else None
     done = 0
 
-    def parts() -> Iterator[tuple[NDArray[np.uint8], NDArray[Any] | None, int]]:
+    def parts(score: Score | None = None) -> Iterator[tuple[NDArray[np.uint8], Any, int]]:
         nonlocal done
         for part in _ahead(_parts(symbols_TL, len(raw), predictor, score)):
             yield part
             done += part[2]
             report(done)
 
-    if compiled:
-        fast = compiled.Encoder()
-        for _, intervals_SL2, num in parts():
-            assert intervals_SL2 is not None
-            fast.encode(intervals_SL2.reshape(-1, 2)[:num])
-        code: bytes = fast.finish()
-        return code
-    if not coding.experts:
+    if coding.experts:
+        return _mixed(parts, len(raw), coding, predictor)
+    assert predictor is not None
+    compiled = _compiled_range_code()
+    if compiled is None:
         encoder = Encoder()
         for part_SL, counts_SLV, num in parts():
-            assert counts_SLV is not None
             encoder.encode(part_SL.reshape(-1)[:num], counts_SLV.reshape(-1, 256)[:num])
         return encoder.finish()
+    fast = compiled.Encoder()
+    intervals = partial(_by_step, partial(compiled.intervals_of, predictor))
+    for _, intervals_SL2, num in parts(intervals):
+        fast.encode(intervals_SL2.reshape(-1, 2)[:num])
+    code: bytes = fast.finish()
+    return code
+
+
+def _mixed(
+    parts: Callable[[Score | None], Iterator[tuple[NDArray[np.uint8], Any, int]]],
+    size: int,
+    coding: Coding,
+    predictor: Predictor | None,
+) -> bytes:
+    """The code of a block with experts, from the parts that `encode` takes it in."""
     from mbz.mixing import BitEncoder  # noqa: PLC0415 - numba is heavy
 
-    mixer = open_mixer(coding, len(raw))
-    bit_encoder = BitEncoder()
-    for part_SL, counts_SLV, _ in parts():
-        bit_encoder.encode(part_SL, mixer.score(part_SL, _integers(counts_SLV)))
-    return bit_encoder.finish()
+    encoder = BitEncoder()
+    if isinstance(predictor, Seat) and predictor.mixes:
+        score = partial(predictor.mixed, _open_memory(coding, size))
+        for part_SL, chances_S8L, _ in parts(score):
+            encoder.encode(part_SL, chances_S8L.astype(np.int32))
+        return encoder.finish()
+    mixer = open_mixer(coding, size)
+    for part_SL, counts_SLV, _ in parts(None):
+        encoder.encode(part_SL, mixer.score(part_SL, _integers(counts_SLV)))
+    return encoder.finish()
 
 
 def costs(raw: bytes, coding: Coding, predictor: Predictor | None) -> NDArray[np.float32]:
@@ -168,27 +184,35 @@ def _parts(
     symbols_TL: NDArray[np.uint8],
     size: int,
     predictor: Predictor | None,
-    score: Callable[[NDArray[np.uint8]], NDArray[Any]] | None = None,
+    score: Score | None = None,
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[Any] | None, int]]:
     """Some steps of all lanes at a time: bytes (S, L), the model's counts, how many bytes exist.
 
-    Or, instead of counts, what `score` gives.
+    Or, instead of counts, what `score` gives of bytes (S, L).
     """
     lanes = symbols_TL.shape[1]
     if predictor is not None:
         _reset(predictor, lanes)
-    reduced = score is not None and isinstance(predictor, Interval)
-    steps_at_once = max(1, (_INTERVAL_BYTES if reduced else _SCORE_BYTES) // lanes)
+    little = score is not None and isinstance(predictor, Interval)
+    steps_at_once = max(1, (_LITTLE_BYTES if little else _SCORE_BYTES) // lanes)
     done = 0
     for start in range(0, len(symbols_TL), steps_at_once):
         part_SL = symbols_TL[start : start + steps_at_once]
         counts_SLV = None
-        if predictor is not None:
-            counts_LSV = (score or predictor.score)(np.ascontiguousarray(part_SL.T))
-            counts_SLV = np.ascontiguousarray(counts_LSV.swapaxes(0, 1))
+        if score is not None:
+            counts_SLV = score(part_SL)
+        elif predictor is not None:
+            counts_SLV = _by_step(predictor.score, part_SL)
         num = min(part_SL.size, size - done)  # leaves the last step's missing bytes out
         yield part_SL, counts_SLV, num
         done += num
+
+
+def _by_step(
+    score: Callable[[NDArray[np.uint8]], NDArray[Scalar]], part_SL: NDArray[np.uint8]
+) -> NDArray[Scalar]:
+    """What a network gives of bytes (L, S), with the axes of lanes and steps exchanged."""
+    return np.ascontiguousarray(score(np.ascontiguousarray(part_SL.T)).swapaxes(0, 1))
 
 
 def _ahead(items: Iterator[Item]) -> Iterator[Item]:
@@ -208,16 +232,9 @@ def decode(
 ) -> bytes:
     """Undoes `encode`; raises a DataError or gives wrong bytes if anything is damaged."""
     if predictor is not None and (isinstance(predictor, Seat) or not coding.experts):
-        step, opened = _compiled(payload, raw_length, coding)
-        if opened is not None:
-            block = Block(opened, raw_length, report)
-            _reset(predictor, coding.lanes)
-            if isinstance(predictor, Seat):
-                symbols_TL = predictor.decode(step, block)
-            else:
-                places = [(block, slice(0, coding.lanes))]
-                (symbols_TL,) = decoded(predictor, coding.lanes, step, places)
-            return _join_lanes(symbols_TL.T, raw_length).tobytes()
+        raw = _decoded_at_once(payload, raw_length, coding, predictor, report)
+        if raw is not None:
+            return raw
     lanes = coding.lanes
     symbols_TL = np.zeros((-(-raw_length // lanes), lanes), np.uint8)
     steps = max(1, _SCORE_BYTES // lanes)
@@ -242,6 +259,30 @@ def decode(
             if done - reported >= _REPORT_BYTES:
                 reported = done
                 report(reported)
+    return _join_lanes(symbols_TL.T, raw_length).tobytes()
+
+
+def _decoded_at_once(
+    payload: bytes, raw_length: int, coding: Coding, predictor: Predictor, report: Report
+) -> bytes | None:
+    """`decode` without Python between two bytes; None where there is no compiled code for it."""
+    seat = predictor if isinstance(predictor, Seat) else None
+    if seat is not None and seat.mixes and coding.experts:
+        from mbz.mixing import BitDecoder  # noqa: PLC0415 - numba is heavy
+
+        memory = _open_memory(coding, raw_length)
+        _reset(seat, coding.lanes)
+        return seat.restored(memory, BitDecoder(payload), report)
+    step, opened = _compiled(payload, raw_length, coding)
+    if opened is None:
+        return None
+    block = Block(opened, raw_length, report)
+    _reset(predictor, coding.lanes)
+    if seat is not None:
+        symbols_TL = seat.decode(step, block)
+    else:
+        places = [(block, slice(0, coding.lanes))]
+        (symbols_TL,) = decoded(predictor, coding.lanes, step, places)
     return _join_lanes(symbols_TL.T, raw_length).tobytes()
 
 
@@ -309,19 +350,30 @@ def open_mixer(coding: Coding, size: int) -> "Mixer":
     Raises:
         Corrupt: there is no such set of experts.
     """
-    from mbz.mixing import SETS, Mixer  # noqa: PLC0415 - numba is heavy
+    from mbz.mixing import Mixer  # noqa: PLC0415 - numba is heavy
+
+    return Mixer(size, coding.lanes, **_settings(coding))
+
+
+def _open_memory(coding: Coding, size: int) -> "Memory":
+    """The memory of that mixing coder, for another one of the same kind."""
+    from mbz.mixing import begun  # noqa: PLC0415 - numba is heavy
+
+    return begun(size, coding.lanes, **_settings(coding))
+
+
+def _settings(coding: Coding) -> dict[str, Any]:
+    from mbz.mixing import SETS  # noqa: PLC0415 - numba is heavy
 
     if coding.experts > len(SETS):
         raise Corrupt("The archive is damaged: a block needs a set of experts that does not exist.")
-    return Mixer(
-        size,
-        coding.lanes,
-        use=SETS[coding.experts - 1],
-        network=coding.network,
-        stride=coding.stride,
-        unit=coding.unit,
-        phase=coding.phase,
-    )
+    return {
+        "use": SETS[coding.experts - 1],
+        "network": coding.network,
+        "stride": coding.stride,
+        "unit": coding.unit,
+        "phase": coding.phase,
+    }
 
 
 def _integers(counts: NDArray[np.float32] | None) -> NDArray[np.uint32] | None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mbz.errors import MbzError
 from mbz.exact import Predictor, Stepping
 
-__all__ = ["Block", "Decoding", "Seat", "Table", "decoded"]
+__all__ = ["Block", "Decoding", "Mixing", "Seat", "Table", "decoded"]
 
 _STEPS = 64  # decoded between two reports
 
@@ -33,6 +33,25 @@ class Decoding(Protocol):
 
     address: int
     symbols_TL: NDArray[np.uint8]  # noqa: N815 - says its shape
+
+
+class Mixing(Protocol):
+    """Mixing coders of several blocks beside one network, on its device (`mbz.mixing.cuda`).
+
+    Attributes:
+        memory: bytes of the device that blocks may take together.
+    """
+
+    memory: int
+
+    def begin(self, places: Sequence[tuple[Any, slice]], decoders: Sequence[Any] = ()) -> None:
+        """Takes memories that have seen nothing, and which lanes are theirs; codes, to decode."""
+
+    def score(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        """Chances (S, 8, B) of the bits of the next bytes."""
+
+    def decode(self, reports: Sequence[Callable[[int], object]]) -> list[bytes]:
+        """The contents of all blocks; reports how many bytes of each are done."""
 
 
 class Seat:
@@ -95,6 +114,26 @@ class Seat:
             done += found[-1].shape[1]
         return found[0] if len(found) == 1 else np.concatenate(found, 1)
 
+    @property
+    def mixes(self) -> bool:
+        """Whether the mixing coders of all seats run where the network does."""
+        return self._table.mixing is not None
+
+    def mixed(self, memory: Any, symbols_SL: NDArray[np.uint8]) -> NDArray[np.uint16]:  # noqa: ANN401
+        """Chances (S, 8, L) of the bits of S given bytes by the mixing coder of this memory."""
+        found: list[NDArray[Any]] = []
+        done = 0
+        while done < len(symbols_SL):  # others may have fewer
+            found.append(self._ask("mixed", (memory, symbols_SL[done:].T)))
+            done += len(found[-1])
+        return found[0] if len(found) == 1 else np.concatenate(found)
+
+    def restored(self, memory: Any, decoder: Any, report: Callable[[int], object]) -> bytes:  # noqa: ANN401
+        """The content of a block by the mixing coder of this memory, which has seen nothing."""
+        content: bytes = self._ask("restored", (memory, decoder, report))
+        self.leave()
+        return content
+
     def decode(self, step: int, block: "Block") -> NDArray[np.uint8]:
         """The bytes (T, L) of a block, as `decoded` gives them."""
         symbols: NDArray[np.uint8] = self._ask("decode", (step, block))
@@ -120,17 +159,20 @@ class Table:
 
     Attributes:
         seats: of those who take part; each must leave in the end.
+        mixing: mixes where the network is, for all seats; or None.
     """
 
-    def __init__(self, predictor: Predictor, seats: int, threads: int = 1) -> None:
+    def __init__(
+        self, predictor: Predictor, seats: int, threads: int = 1, mixing: "Mixing | None" = None
+    ) -> None:
         """Takes the network, how many take part, and most threads that mix."""
-        self.predictor, self.threads = predictor, threads
+        self.predictor, self.threads, self.mixing = predictor, threads, mixing
         self.seats = [Seat(self) for _ in range(seats)]
         self.here = set(self.seats)
         self.asked: dict[Seat, tuple[str, Any]] = {}
         self.changed = Condition()
         self.symbols = np.zeros(0, np.uint8)
-        self._pushed = False
+        self._pushed = self._mixes = False
         self._interrupt: BaseException | None = None
 
     def serve(self) -> None:
@@ -181,7 +223,7 @@ class Table:
             seat.lanes = slice(edges[number], edges[number + 1])
         self.predictor.reset(edges[-1])
         self.symbols = np.zeros(edges[-1], np.uint8)
-        self._pushed = False
+        self._pushed = self._mixes = False
         return [None] * len(seats)
 
     def _counts(self, seats: Sequence[Seat], _given: object) -> list[NDArray[np.float32]]:
@@ -204,6 +246,25 @@ class Table:
 
         intervals = intervals_of(self.predictor, self._symbols(seats, given))
         return [intervals[seat.lanes] for seat in seats]
+
+    def _mixed(
+        self, seats: Sequence[Seat], given: Sequence[tuple[Any, NDArray[np.uint8]]]
+    ) -> list[NDArray[np.uint16]]:
+        assert self.mixing is not None
+        if not self._mixes:
+            memories = [memory for memory, _ in given]
+            self.mixing.begin(list(zip(memories, (s.lanes for s in seats), strict=True)))
+            self._mixes = True
+        chances = self.mixing.score(self._symbols(seats, [symbols for _, symbols in given]))
+        return [chances[:, :, seat.lanes] for seat in seats]
+
+    def _restored(
+        self, seats: Sequence[Seat], given: Sequence[tuple[Any, Any, Callable[[int], object]]]
+    ) -> list[bytes]:
+        assert self.mixing is not None
+        places = [(memory, seat.lanes) for seat, (memory, _, _) in zip(seats, given, strict=True)]
+        self.mixing.begin(places, [decoder for _, decoder, _ in given])
+        return self.mixing.decode([report for _, _, report in given])
 
     def _symbols(
         self, seats: Sequence[Seat], given: Sequence[NDArray[np.uint8]]

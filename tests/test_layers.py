@@ -29,7 +29,7 @@ HEAVY = {
     "numba": set(),
 }
 BACKENDS = {
-    "torch": ["mbz/exact/torch_*.py", "mbz/exact/triton_*.py"],
+    "torch": ["mbz/exact/torch_*.py", "mbz/exact/triton_*.py", "mbz/mixing/cuda/*.py"],
     "numba": [
         "mbz/compiled.py",
         "mbz/exact/compiled.py",
@@ -61,7 +61,7 @@ ALLOWED = {
     "range_code": {"compiled", "exact", "pointers", "records"},
     "progress": set(),
     "together": {"errors", "exact", "range_code"},
-    "parallel": {"exact", "progress", "together"},
+    "parallel": {"exact", "mixing", "progress", "together"},
     "payload": {"errors", "container", "coder", "exact", "mixing", "steps", "together"},
     "decoding": {  # is given its models
         "errors",
@@ -88,7 +88,7 @@ ALLOWED = {
     "records": set(),
     "steps": set(),
     "exact": {"compiled", "errors", "config", "weights", "exact", "pointers", "records", "steps"},
-    "mixing": {"compiled", "errors", "mixing", "pointers", "records", "steps"},
+    "mixing": {"compiled", "errors", "exact", "mixing", "pointers", "records", "steps"},
     "archive_file": {"atomic", "container", "decoding"},
     "golden": {"coder", "errors", "exact", "loading"},
     "loading": {"config", "container", "exact", "weights", "zoo"},

@@ -16,6 +16,8 @@ from mbz.exact import Predictor, Stepping
 from mbz.exact.compiled_backend import CompiledPredictor
 from mbz.exact.torch_matrix import FloatMatrix
 from mbz.exact.torch_steps import SteppingPredictor
+from mbz.mixing import Mixer
+from mbz.mixing.compiled import held
 from mbz.progress import Stopped, Sum
 from mbz.together import Table
 
@@ -49,7 +51,7 @@ def unpack(predictor: Predictor | None, archive: bytes, **options) -> bytes:
 
 
 def each(items, work, **options) -> list:
-    load = parallel.Load(length=1, lanes=0, mixed=False)
+    load = parallel.Load(length=1, lanes=0, experts=0)
     options = {"progress": None, "threads": 3} | options
     return parallel.each(items, work, lambda _: load, None, **options)
 
@@ -130,7 +132,7 @@ def test_what_asks_for_more_comes_later(monkeypatch):
         return item
 
     monkeypatch.setattr(parallel, "_at_once", lambda *_: 3)
-    loads = (parallel.Load(length=length, lanes=0, mixed=True) for length in lengths)
+    loads = (parallel.Load(length=length, lanes=0, experts=1) for length in lengths)
     made = parallel.each(loads, work, lambda load: load, None, progress=None, threads=3)
     assert [load.length for load in made] == lengths
     assert all(group[0].length >= load.length for group in together for load in group)
@@ -160,7 +162,7 @@ def test_blocks_of_other_lengths_share_a_network():
 
 
 @pytest.mark.parametrize("where", ["threads", "cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-@pytest.mark.parametrize("experts", [None, "lean"])
+@pytest.mark.parametrize("experts", [None, "lean", "middle"])
 def test_real_networks(tiny_model_dir, experts, where):
     model = weights.read(tiny_model_dir)
     alone = CompiledPredictor(model.config, model.tensors, 1)
@@ -179,6 +181,85 @@ def test_real_networks(tiny_model_dir, experts, where):
     assert pack(several, data, experts=experts, threads=3) == archive
     assert unpack(several, archive, threads=3) == data
     assert unpack(alone, archive) == data
+
+
+class MixedThere:
+    """Stands in for `mbz.mixing.cuda`: mixes the blocks of a table by a CPU's mixers."""
+
+    memory = 1 << 40
+
+    def __init__(self, predictor):
+        self.predictor, self.begun = predictor, 0
+
+    def begin(self, places, decoders=()):
+        self.mixers, self.lanes = [], []
+        for memory, lanes in places:
+            mixer = Mixer(int(memory.starts[-1]), memory.starts.size - 1, use="lean", network=True)
+            mixer.memory, mixer._held = memory, held(memory)
+            self.mixers.append(mixer)
+            self.lanes.append(lanes)
+        self.decoders, self.done = decoders, 0
+        self.begun += 1
+
+    def score(self, symbols_BS):
+        counts = self.predictor.score(symbols_BS).astype(np.uint32)
+        lanes, steps = symbols_BS.shape
+        found = np.zeros((steps, 8, lanes), np.uint16)
+        for mixer, own in zip(self.mixers, self.lanes, strict=True):
+            left = min(steps, mixer.steps - self.done)
+            if left > 0:
+                known = np.ascontiguousarray(symbols_BS[own, :left].T)
+                those = np.ascontiguousarray(counts[own, :left].swapaxes(0, 1))
+                found[:left, :, own] = mixer.score(known, those)
+        self.done += steps
+        return found
+
+    def decode(self, reports):
+        symbols = np.zeros(max(own.stop for own in self.lanes), np.uint8)
+        found = [[] for _ in self.mixers]
+        for t in range(max(mixer.steps for mixer in self.mixers)):
+            if t:
+                self.predictor.push(symbols)
+            counts = self.predictor.counts().astype(np.uint32)
+            for n, (mixer, own) in enumerate(zip(self.mixers, self.lanes, strict=True)):
+                if t < mixer.steps:
+                    symbols[own] = mixer.decode(self.decoders[n], 1, counts[own][None])[0]
+                    found[n].append(symbols[own].copy())
+        for report, mixer in zip(reports, self.mixers, strict=True):
+            report(int(mixer.memory.starts[-1]))
+        return [
+            np.concatenate([lane[: end - start] for lane, start, end in zip(
+                np.array(rows).T, mixer.memory.starts, mixer.memory.starts[1:], strict=False
+            )]).tobytes()
+            for rows, mixer in zip(found, self.mixers, strict=True)
+        ]  # fmt: skip
+
+
+def test_blocks_that_are_mixed_where_the_network_is(monkeypatch):
+    archive = pack(StubPredictor(), experts="lean")
+    wide = WideStub()
+    wide.lanes_at_once = 100
+    there = MixedThere(wide)
+    monkeypatch.setattr(parallel, "_mixing", lambda load, _: there if load.experts else None)
+    assert pack(wide, experts="lean") == archive
+    seen = []
+    assert unpack(wide, archive, progress=seen.append) == DATA
+    assert seen[-1] == len(DATA)
+    assert there.begun == 2
+    assert pack(wide) == pack(StubPredictor())  # without experts there is nothing to mix
+    assert there.begun == 2
+
+
+def test_damage_to_blocks_that_are_mixed_there(monkeypatch):
+    archive = bytearray(pack(StubPredictor(), experts="lean"))
+    third = codec.describe(io.BytesIO(archive))[0].blocks[2]
+    archive[third.offset + third.block.coded_length // 2] ^= 1
+    wide, dst = WideStub(), io.BytesIO()
+    wide.lanes_at_once = 100
+    monkeypatch.setattr(parallel, "_mixing", lambda *_: MixedThere(wide))
+    with pytest.raises(Corrupt, match="wrong check"):
+        codec.decompress(io.BytesIO(archive), dst, lambda *_: wide)
+    assert dst.getvalue() == DATA[: 2 * BLOCK]
 
 
 def test_blocks_without_a_network():

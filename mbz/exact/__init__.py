@@ -9,7 +9,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ __all__ = [
     "COUNT_SUM",
     "Interval",
     "Predictor",
+    "Resident",
     "Shareable",
     "Stepping",
     "Wide",
@@ -103,6 +104,28 @@ class Wide(Predictor, Protocol):
     """
 
     lanes_at_once: int
+
+
+@runtime_checkable
+class Resident(Wide, Protocol):
+    """A predictor on a device of torch, whose counts, in tensors, may stay there.
+
+    Attributes:
+        device: the device.
+        rows: positions in all lanes that one call of `score_there` takes.
+    """
+
+    device: Any
+    rows: int
+
+    def counts_there(self) -> Any:  # noqa: ANN401 - a tensor
+        """Like `counts`; the caller waits for the device every 64 calls."""
+
+    def push_there(self, symbols_B: Any) -> None:  # noqa: ANN401 - a tensor
+        """Like `push`, of int64, with `counts_there`."""
+
+    def score_there(self, symbols_BS: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - a tensor
+        """Like `score`."""
 
 
 def open_predictor(weights: Weights, device: str = "auto", threads: int | None = None) -> Predictor:

@@ -320,18 +320,18 @@ class TorchPredictor:
         """What is made on the device of rows of the local model and the bytes they predict."""
         size = max(1, self.rows // len(symbols_BS))
         starts = range(0, symbols_BS.shape[1], size)
-        parts = [self.score_part(symbols_BS[:, i : i + size], made) for i in starts]
+        parts = [self.a.fetch(self.score_part(symbols_BS[:, i : i + size], made)) for i in starts]
         self.a.wait()
         found: NDArray[Any] = (parts[0] if len(parts) == 1 else torch.cat(parts, 1)).numpy()
         return found
 
     @torch.inference_mode()
     def score_part(self, symbols_BS: NDArray[np.uint8], made: Made) -> Tensor:
-        """`scored` of so few bytes that what they need in between fits in the cache, as fetched."""
+        """`scored` of so few bytes that what they need in between fits in the cache."""
         reach = self.before_BH.shape[1]
         known = torch.cat([self.before_BH, self.a.put(symbols_BS).long()], 1)
         self.before_BH = known[:, -reach:]
-        return self.a.fetch(made(self.extend(known[:, :-1]), known[:, reach:]))
+        return made(self.extend(known[:, :-1]), known[:, reach:])
 
     def extend(self, bytes_BN: Tensor) -> Tensor:
         """3.6 at the next S positions: rows of the local model, from S - 1 + H bytes before."""

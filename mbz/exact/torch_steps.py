@@ -19,6 +19,9 @@ from mbz.exact.torch_backend import Block, Heads, Made, Stack, TorchPredictor
 
 _PLACE = 2  # numbers for each stack
 
+AHEAD = 64
+"""Steps that the host may be ahead of the device, which still reads the numbers of each."""
+
 
 def place(t: int, window: int) -> tuple[int, int]:
     """The slot of position t in the ring of 2W; it does not see those from there to the second."""
@@ -70,6 +73,9 @@ class Steps:
         self.host = torch.zeros(self.size + lanes, dtype=torch.long)
         if device.type == "cuda":
             self.host = self.host.pin_memory()
+        self.ahead = torch.zeros((AHEAD, self.size), dtype=torch.long)
+        if device.type == "cuda":
+            self.ahead = self.ahead.pin_memory()
         self.numbers = self.host.to(device)
         self.in_patch, self.behind, *_ = self.numbers.split(1)
         parts = [*self.numbers[2 : self.size].split(_PLACE)]
@@ -92,6 +98,7 @@ class Steps:
         self.t = self.of.t
         # The step to come appends the last byte itself.
         self.before_BH[:, 1:] = self.of.before_BH[:, :-1]
+        self.symbols.copy_(self.of.before_BH[:, -1:])
         self.host[self.size :] = self.of.before_BH[:, -1]
         self.pushed = True
         waiting = torch.cat(self.of.waiting, 1)
@@ -120,21 +127,35 @@ class Steps:
 
     def next(self) -> NDArray[np.float32]:
         """`TorchPredictor.counts` at the next position."""
-        patch = self.of.config.patch
-        in_patch = self.t % patch
-        numbers = [in_patch, (self.t - 1) % patch]
-        numbers += self.place(self.t // patch, self.of.config.global_stack.window)
-        for stack in self.stacks:
-            numbers += self.place(self.t, stack.config.window)
-        self.host[: self.size] = torch.tensor(numbers)
+        self.host[: self.size] = self.place_numbers()
         self.numbers.copy_(self.host, non_blocking=True)
-        self.run(starts=in_patch == 0)
+        self.run(starts=self.t % self.of.config.patch == 0)
         self.t += 1
         self.pushed = False
         counts = self.of.a.fetch(self.counts)
         self.of.a.wait()
         found: NDArray[np.float32] = counts.numpy()
         return found
+
+    def next_there(self) -> Tensor:
+        """`next` where all that changes is on the device: the bytes that came, in `symbols`, too.
+
+        The caller waits for the device at least every `AHEAD` steps.
+        """
+        numbers = self.ahead[self.t % AHEAD].copy_(self.place_numbers())
+        self.numbers[: self.size].copy_(numbers, non_blocking=True)
+        self.run(starts=self.t % self.of.config.patch == 0)
+        self.t += 1
+        return self.counts
+
+    def place_numbers(self) -> Tensor:
+        """What changes from step to step but the bytes."""
+        patch = self.of.config.patch
+        numbers = [self.t % patch, (self.t - 1) % patch]
+        numbers += self.place(self.t // patch, self.of.config.global_stack.window)
+        for stack in self.stacks:
+            numbers += self.place(self.t, stack.config.window)
+        return torch.tensor(numbers)
 
     def run(self, *, starts: bool) -> None:
         """One step, recorded when it comes for the first time."""
@@ -197,14 +218,16 @@ class SteppingPredictor(TorchPredictor):
     @torch.inference_mode()
     def counts(self) -> NDArray[np.float32]:
         """Counts of the next byte of each lane, (B, 256)."""
-        if self.t == 0:
-            return super().counts()
+        return super().counts() if self.t == 0 else self.recorded().next()
+
+    def recorded(self) -> Steps:
+        """The steps, at the position of the predictor, which is above 0."""
         if self.steps is None:
             self.steps = self.steps_kind(self)
         if not self.recording:
             self.steps.begin()
             self.recording = True
-        return self.steps.next()
+        return self.steps
 
     @torch.inference_mode()
     def push(self, symbols_B: NDArray[np.uint8]) -> None:
@@ -216,8 +239,32 @@ class SteppingPredictor(TorchPredictor):
 
     @torch.inference_mode()
     def score_part(self, symbols_BS: NDArray[np.uint8], made: Made) -> Tensor:
-        """`scored` of so few bytes that what they need in between fits in the cache, as fetched."""
+        """`scored` of so few bytes that what they need in between fits in the cache."""
         if self.recording and self.steps is not None:
             self.steps.back()
             self.recording = False
         return super().score_part(symbols_BS, made)
+
+    @torch.inference_mode()
+    def counts_there(self) -> Tensor:
+        """`counts` on the device, for `push_there`; the caller waits every `AHEAD` steps."""
+        if self.t == 0:
+            return self.counts_of(self.extend(self.before_BH))[:, 0]
+        return self.recorded().next_there()
+
+    @torch.inference_mode()
+    def push_there(self, symbols_B: Tensor) -> None:
+        """`push` of bytes (B,) in int64 on the device."""
+        if self.recording and self.steps is not None:
+            self.steps.symbols.copy_(symbols_B[:, None])
+        else:
+            self.before_BH = torch.cat([self.before_BH[:, 1:], symbols_B[:, None]], 1)
+
+    def score_there(self, symbols_BS: NDArray[np.uint8]) -> Tensor:
+        """`score` on the device, of at most `rows` positions in all lanes."""
+        return self.score_part(symbols_BS, lambda x_BSD, _: self.counts_of(x_BSD))
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.a.device

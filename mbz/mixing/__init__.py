@@ -16,11 +16,29 @@ from mbz.mixing.memory import Memory, open_memory
 from mbz.mixing.start import Start, begin_with, shipped
 from mbz.steps import Steps
 
-__all__ = ["SETS", "BitDecoder", "BitEncoder", "Mixer"]
+__all__ = ["SETS", "BitDecoder", "BitEncoder", "Mixer", "begun"]
 
 _NO_COUNTS = np.zeros((0, 0, 0), np.uint32)
 _NOTHING, _NO_CODER = np.frombuffer(b"", np.uint8), np.zeros(0, np.int64)
 _NO_CALL, _NO_SYMBOLS = np.zeros(0, np.int64), np.zeros(0, np.uint8)
+
+
+def begun(
+    size: int, lanes: int, *, use: str, network: bool, stride: int = 4, unit: int = 1,
+    phase: int = 0, start: Start | None = None,
+) -> Memory:  # fmt: skip
+    """What the mixing coder of a block knows before its first byte; arguments as for `Mixer`."""
+    if not 1 <= lanes <= size:
+        raise ValueError(f"a block of {size} bytes cannot have {lanes} lanes")
+    if not 1 <= unit <= stride:
+        raise ValueError(f"rows of {stride} bytes cannot hold units of {unit}")
+    if not 0 <= phase < stride:
+        raise ValueError(f"rows of {stride} bytes cannot begin after {phase} bytes")
+    shorter, longer = divmod(size, lanes)
+    lengths = [shorter + 1] * longer + [shorter] * (lanes - longer)
+    memory = open_memory(use, lengths, network=network, stride=stride, unit=unit, phase=phase)
+    begin_with(start or shipped(), memory, use)
+    return memory
 
 
 class Mixer:
@@ -56,21 +74,14 @@ class Mixer:
         Raises:
             ValueError: there is no such set, or a number is out of its range.
         """
-        if not 1 <= lanes <= size:
-            raise ValueError(f"a block of {size} bytes cannot have {lanes} lanes")
-        if not 1 <= unit <= stride:
-            raise ValueError(f"rows of {stride} bytes cannot hold units of {unit}")
-        if not 0 <= phase < stride:
-            raise ValueError(f"rows of {stride} bytes cannot begin after {phase} bytes")
         announce(kernel.code, "the mixing coder")
+        self.memory: Memory = begun(
+            size, lanes, use=use, network=network, stride=stride, unit=unit, phase=phase,
+            start=start,
+        )  # fmt: skip
         shorter, longer = divmod(size, lanes)
-        lengths = [shorter + 1] * longer + [shorter] * (lanes - longer)
-        self.steps = lengths[0]
+        self.steps = shorter + (longer > 0)
         """Bytes of the longest lane."""
-        self.memory: Memory = open_memory(
-            use, lengths, network=network, stride=stride, unit=unit, phase=phase
-        )
-        begin_with(start or shipped(), self.memory, use)
         self._held = held(self.memory)
         self._network = network
         self._lanes, self._last = lanes, longer or lanes

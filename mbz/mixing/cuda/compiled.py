@@ -1,0 +1,128 @@
+"""Compiles the CUDA source for the device at hand, and launches it.
+
+By NVRTC, which comes with torch, and the driver; neither needs CUDA's toolkit.
+"""
+
+import ctypes
+import logging
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from mbz.mixing.cuda.source import source
+
+__all__ = ["THREADS", "Kernel", "compiled"]
+
+log = logging.getLogger(__name__)
+
+THREADS: Final = 512
+_MACROS = """
+#define PREFETCH(address) asm volatile("prefetch.global.L2 [%0];" ::"l"(address))
+#define SHARED(kind, name) extern __shared__ kind name[]
+"""
+_MOST_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+
+
+Argument = Tensor | int | tuple[int] | None
+
+
+class Kernel:
+    """The function `code` of kernel.cu."""
+
+    def __init__(self, image: bytes, device: torch.device) -> None:
+        """Loads what was compiled for this device."""
+        self._driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        self._function, self._module = ctypes.c_void_p(), ctypes.c_void_p()
+        limits: Any = torch.cuda.get_device_properties(device)
+        # The compiler takes some of it.
+        self.most_shared: int = limits.shared_memory_per_block_optin - 1024
+        torch.cuda.synchronize(device)  # so that torch has opened it
+        with torch.cuda.device(device):
+            self._do("cuModuleLoadData", ctypes.byref(self._module), image)
+            self._do("cuModuleGetFunction", ctypes.byref(self._function), self._module, b"code")
+            self._do(
+                "cuFuncSetAttribute", self._function, ctypes.c_int(_MOST_SHARED), self.most_shared
+            )
+
+    def __call__(self, blocks: int, shared: int, arguments: Sequence[Argument]) -> None:
+        """Launches it on torch's current stream.
+
+        Args:
+            blocks: how many blocks of `THREADS` threads.
+            shared: bytes of shared memory of each, at most `most_shared`.
+            arguments: tensors for pointers, None for a null one; integers for those of 32 bits, and
+                tuples of one for those of 64.
+        """
+        values: list[Any] = []
+        for argument in arguments:
+            if isinstance(argument, int):
+                values.append(ctypes.c_int(argument))
+            elif isinstance(argument, tuple):
+                values.append(ctypes.c_longlong(argument[0]))
+            else:
+                values.append(ctypes.c_void_p(None if argument is None else argument.data_ptr()))
+        pointers = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
+        stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
+        self._do(
+            "cuLaunchKernel", self._function, blocks, 1, 1, THREADS, 1, 1, shared, stream,
+            pointers, None,
+        )  # fmt: skip
+
+    def _do(self, name: str, *arguments: object) -> None:
+        if code := getattr(self._driver, name)(*arguments):
+            raise RuntimeError(f"{name} fails with error {code}")
+
+
+@cache
+def compiled(device: torch.device) -> Kernel:
+    """The kernel for a device.
+
+    Raises:
+        RuntimeError, OSError: it cannot be had.
+    """
+    major, minor = torch.cuda.get_device_capability(device)
+    options = [f"--gpu-architecture=sm_{major}{minor}", "--std=c++17", f"-DTHREADS={THREADS}"]
+    return Kernel(_compile(_MACROS + source(), options), device)
+
+
+def _compile(text: str, options: Sequence[str]) -> bytes:
+    """Machine code of a source."""
+    nvrtc = _nvrtc()
+    program, size = ctypes.c_void_p(), ctypes.c_size_t()
+
+    def do(name: str, *arguments: object) -> None:
+        if code := getattr(nvrtc, name)(*arguments):
+            raise RuntimeError(f"{name} fails with error {code}")
+
+    do("nvrtcCreateProgram", ctypes.byref(program), text.encode(), b"code.cu", 0, None, None)
+    try:
+        given = (ctypes.c_char_p * len(options))(*map(str.encode, options))
+        if nvrtc.nvrtcCompileProgram(program, len(options), given):
+            do("nvrtcGetProgramLogSize", program, ctypes.byref(size))
+            said = ctypes.create_string_buffer(size.value)
+            do("nvrtcGetProgramLog", program, said)
+            raise RuntimeError(said.value.decode(errors="replace"))
+        do("nvrtcGetCUBINSize", program, ctypes.byref(size))
+        image = ctypes.create_string_buffer(size.value)
+        do("nvrtcGetCUBIN", program, image)
+        return image.raw
+    finally:
+        nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def _nvrtc() -> Any:  # noqa: ANN401 - of ctypes
+    """The library, of the CUDA that torch was built with."""
+    major = str(torch.version.cuda).split(".", maxsplit=1)[0]
+    name = f"nvrtc64_{major}0_0.dll" if sys.platform == "win32" else f"libnvrtc.so.{major}"
+    places = [name, *(str(p) for root in sys.path for p in Path(root).glob(f"nvidia/*/*/{name}"))]
+    for place in places:
+        try:
+            return ctypes.CDLL(place)
+        except OSError:
+            continue
+    raise OSError(f"{name} is not found")

@@ -1,0 +1,96 @@
+"""The network and the mixing coders of several blocks, without the host in between."""
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mbz.exact import Resident
+from mbz.mixing.bits import BitDecoder
+from mbz.mixing.cuda.blocks import Blocks
+from mbz.mixing.cuda.compiled import compiled
+from mbz.mixing.cuda.source import scratch_of
+from mbz.mixing.memory import Memory, open_memory
+
+__all__ = ["Mixing"]
+
+_STEPS = 64  # that the host may be ahead of the device
+
+
+class Mixing:
+    """`mbz.together.Mixing` beside one network.
+
+    Attributes:
+        memory: bytes of the device that blocks may take together.
+    """
+
+    def __init__(self, predictor: Resident) -> None:
+        """Compiles for the device.
+
+        Raises:
+            RuntimeError, OSError: that fails.
+        """
+        self._predictor, self._device = predictor, predictor.device
+        self._kernel = compiled(self._device)
+        self._stream = torch.cuda.Stream(self._device)  # mixes while the network is ahead
+        self.memory: int = torch.cuda.mem_get_info(self._device)[0] // 2
+
+    def takes(self, use: str, lanes: int) -> bool:
+        """Whether the shared memory of the device is enough for blocks of so many lanes."""
+        return scratch_of(open_memory(use, [1] * lanes, network=True)) <= self._kernel.most_shared
+
+    def begin(
+        self,
+        places: Sequence[tuple[Memory, slice]],
+        decoders: Sequence[BitDecoder] = (),
+    ) -> None:
+        """Takes memories that have seen nothing, and which lanes are theirs; codes, to decode."""
+        memories, lanes = zip(*places, strict=True)
+        firsts = [own.start for own in lanes]
+        self._lanes = max(own.stop for own in lanes)
+        self._blocks = Blocks(self._kernel, self._device, memories, firsts, decoders or None)
+        self._lengths = [int(memory.starts[-1]) for memory in memories]
+        self._steps = [int(memory.starts[1]) for memory in memories]
+        self._done = 0
+
+    @torch.inference_mode()
+    def score(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        """Chances (S, 8, B) of the bits of the next bytes."""
+        lanes, steps = symbols_BS.shape
+        found = torch.empty((steps, 8, lanes), dtype=torch.int16, pin_memory=True)
+        network, mixing = torch.cuda.current_stream(self._device), self._stream
+        at_once = max(1, self._predictor.rows // lanes)
+        done: list[torch.cuda.Event] = []
+        for start in range(0, steps, at_once):
+            part_BS = np.ascontiguousarray(symbols_BS[:, start : start + at_once])
+            if len(done) > 1:  # or counts would fill the memory
+                network.wait_event(done[-2])
+            counts = self._predictor.score_there(part_BS)
+            symbols = torch.from_numpy(part_BS).to(self._device).long()
+            mixing.wait_stream(network)
+            with torch.cuda.stream(mixing):
+                chances = self._blocks.score(self._done, counts, symbols)
+                found[start : start + at_once].copy_(chances, non_blocking=True)
+                done.append(mixing.record_event())
+            for given in (counts, symbols):
+                given.record_stream(mixing)
+            self._done += part_BS.shape[1]
+        mixing.synchronize()
+        return found.numpy().view(np.uint16)
+
+    @torch.inference_mode()
+    def decode(self, reports: Sequence[Callable[[int], object]]) -> list[bytes]:
+        """The contents of all blocks; reports how many bytes of each are done."""
+        symbols = torch.zeros(self._lanes, dtype=torch.long, device=self._device)
+        steps = iter(range(max(self._steps)))
+        while batch := list(islice(steps, _STEPS)):
+            for t in batch:
+                if t:
+                    self._predictor.push_there(symbols)
+                self._blocks.decode(t, self._predictor.counts_there(), symbols)
+            torch.cuda.current_stream(self._device).synchronize()
+            for report, length, own in zip(reports, self._lengths, self._steps, strict=True):
+                report(min((batch[-1] + 1) * -(-length // own), length))
+        return self._blocks.contents()

@@ -1,0 +1,83 @@
+"""The CUDA source of mixing, compiled by g++ and run without a GPU (`fibers.h`)."""
+
+import ctypes
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbz.mixing import BitDecoder, Mixer
+from mbz.mixing.cuda import source
+
+COMPILER = shutil.which("g++")
+THREADS = 256
+_OPTIONS = ["-O2", "-std=c++17", "-shared", "-fPIC", "-fwrapv", "-U_FORTIFY_SOURCE"]
+
+_ENTRY = """
+extern "C" int run(int blocks, int threads, unsigned seed, const void* memories, i64* first,
+    int steps, const float* counts, i64 lane_stride, i64 step_stride, i64* symbols,
+    unsigned short* chances, int all_lanes) {
+  return launch(blocks, threads, seed, [=] {
+    code((const Memory*)memories, first, steps, counts, lane_stride, step_stride, symbols, chances,
+         all_lanes);
+  });
+}
+"""
+
+
+@cache
+def library() -> Any:
+    """The compiled source."""
+    code = Path(__file__).with_name("fibers.h").read_text("utf-8") + source.source() + _ENTRY
+    with TemporaryDirectory() as folder:
+        Path(folder, "code.cpp").write_text(code, "utf-8")
+        command = [str(COMPILER), *_OPTIONS, f"-DTHREADS={THREADS}", "-o", "code.so", "code.cpp"]
+        subprocess.run(command, cwd=folder, check=True)
+        return ctypes.CDLL(str(Path(folder, "code.so")))
+
+
+class Blocks:
+    """Blocks of some mixers, whose memory the CUDA source works on."""
+
+    def __init__(self, mixers: list[Mixer], codes: list[bytes] | None = None) -> None:
+        self.arrays: list[dict[str, NDArray[Any]]] = []
+        self.lanes, packed = 0, []
+        for n, mixer in enumerate(mixers):
+            memory = mixer.memory
+            decoder = BitDecoder(codes[n] if codes else b"")
+            lanes = memory.starts.size - 1
+            arrays = source.tables_of(memory) | {name: getattr(memory, name) for name in source.OWN}
+            arrays |= source.more_of(memory, decoder)
+            self.arrays.append(arrays)
+            numbers = source.numbers_of(memory, self.lanes, decoder.source.size)
+            packed.append(source.pack({k: v.ctypes.data for k, v in arrays.items()}, numbers))
+            self.lanes += lanes
+        self.memories = b"".join(packed)
+        self.num = len(mixers)
+
+    def run(
+        self,
+        first: int,
+        counts_LSV: NDArray[np.float32],
+        symbols_LS: NDArray[np.int64],
+        *,
+        decode: bool = False,
+        seed: int = 1,
+    ) -> NDArray[np.uint16]:
+        """Codes the next steps of all blocks; chances (S, 8, L)."""
+        steps = symbols_LS.shape[1]
+        chances = np.zeros((steps, 8, self.lanes), np.uint16)
+        at, lane_stride, step_stride = np.array([first], np.int64), *counts_LSV.strides[:2]
+        ended = library().run(
+            self.num, THREADS, seed, self.memories, at.ctypes.data_as(ctypes.c_void_p), steps,
+            counts_LSV.ctypes.data_as(ctypes.c_void_p), ctypes.c_longlong(lane_stride // 4),
+            ctypes.c_longlong(step_stride // 4), symbols_LS.ctypes.data_as(ctypes.c_void_p),
+            None if decode else chances.ctypes.data_as(ctypes.c_void_p), self.lanes,
+        )  # fmt: skip
+        assert ended == self.num * THREADS  # or some wait for those who never come
+        return chances
