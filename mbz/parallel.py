@@ -72,6 +72,9 @@ def each(
         run = chain([first], coming.like(load))
         mixing = _mixing(load, predictor)
         batch = list(islice(run, _at_once(load, predictor, cores, mixing)))
+        # A device mixes one block hardly faster than many; half of the cores are as fast.
+        if len(batch) <= cores // 2:
+            mixing = None
         if len(batch) == 1:
             yield work(first, predictor, total.part())
         elif load.lanes and isinstance(predictor, Wide):

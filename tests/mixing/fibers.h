@@ -23,7 +23,7 @@ struct Index {
   int x;
 };
 static Index threadIdx, blockIdx, blockDim;
-static int shared_words[1 << 18];
+alignas(16) static int shared_words[1 << 18];
 
 template <class A, class B>
 auto min(A a, B b) { return a < (std::common_type_t<A, B>)b ? (std::common_type_t<A, B>)a : b; }
@@ -135,11 +135,11 @@ static unsigned __shfl_up_sync(unsigned, unsigned value, int far) {
 static int __popc(unsigned bits) { return __builtin_popcount(bits); }
 static int __ffs(unsigned bits) { return __builtin_ffs(bits); }
 static int __clz(unsigned bits) { return bits ? __builtin_clz(bits) : 32; }
-struct uint4 {
+struct alignas(16) uint4 {
   unsigned x, y, z, w;
 };
 static uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
-struct int4 {
+struct alignas(16) int4 {
   int x, y, z, w;
 };
 static int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }

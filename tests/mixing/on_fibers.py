@@ -17,6 +17,8 @@ from mbz.mixing.cuda import source
 COMPILER = shutil.which("g++")
 THREADS = 256
 _OPTIONS = ["-O2", "-std=c++17", "-shared", "-fPIC", "-fwrapv", "-U_FORTIFY_SOURCE"]
+# A device refuses words that lie askew, so it must not go unnoticed here.
+_OPTIONS += ["-fsanitize=alignment", "-fsanitize-undefined-trap-on-error"]
 
 _ENTRY = """
 extern "C" int run(int blocks, int threads, unsigned seed, const void* memories, i64* first,

@@ -74,7 +74,7 @@ __device__ int jobs_for(int tables, int lanes) {
 struct Bit {
   const Memory& m;
   // Of lanes: inputs, ...
-  int *x, *chosen, *outputs, *logits, *final_chosen, *final_outputs, *refined_at;
+  int *x, *logits, *chosen, *outputs, *final_chosen, *final_outputs, *refined_at;
   int *hits, *known, *seen, *sure, *likely, *share, *partial, *bits, *chances, *key;
   // Of experts in lanes: their buckets, the checks wanted there, ...
   int *at, *check, *run_at, *run_head, *run_key, *turn, *slot, *slot_key;

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 THREADS: Final = 512
 _MACROS = """
 #define PREFETCH(address) asm volatile("prefetch.global.L2 [%0];" ::"l"(address))
-#define SHARED(kind, name) extern __shared__ kind name[]
+#define SHARED(kind, name) extern __shared__ __align__(16) kind name[]
 """
 _MOST_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 

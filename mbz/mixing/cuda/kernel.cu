@@ -233,7 +233,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) code(
   };
   auto lane = [&](int words) { return take(words * m.lanes); };
   auto expert = [&] { return lane(m.experts); };
-  const Bit b{m, lane(m.width), lane(m.sets), lane(m.sets), lane(16), lane(4), lane(4), lane(4),
+  // Those that are read four words at a time come first.
+  const Bit b{m, lane(m.width), lane(16), lane(m.sets), lane(m.sets), lane(4), lane(4), lane(4),
               lane(m.models), lane(KNOWN), lane(1), lane(1), lane(1), lane(1), lane(1), lane(1),
               lane(1), lane(1), expert(), expert(), expert(), expert(), expert(), expert(),
               expert(), expert(), take(m.table), take(1), take(2), take(1)};
