@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeVar
 from mbz.exact import Predictor, Resident, Shareable, Wide
 from mbz.exact.cores import usable_cores
 from mbz.progress import Sum
-from mbz.together import Mixing, Seat, Table
+from mbz.together import Coders, Seat, Table
 
 __all__ = ["Load", "each", "memory", "memory_of", "sharing"]
 
@@ -70,15 +70,15 @@ def each(
     for first in coming:
         load = load_of(first)
         run = chain([first], coming.like(load))
-        mixing = _mixing(load, predictor)
-        batch = list(islice(run, _at_once(load, predictor, cores, mixing)))
+        coders = _coders(load, predictor)
+        batch = list(islice(run, _at_once(load, predictor, cores, coders)))
         # A device mixes one block hardly faster than many; half of the cores are as fast.
-        if len(batch) <= cores // 2:
-            mixing = None
+        if load.experts and len(batch) <= cores // 2:
+            coders = None
         if len(batch) == 1:
             yield work(first, predictor, total.part())
         elif load.lanes and isinstance(predictor, Wide):
-            yield from sharing(batch, work, Table(predictor, len(batch), cores, mixing), total)
+            yield from sharing(batch, work, Table(predictor, len(batch), cores, coders), total)
         else:
             shares: list[Predictor | None] = [predictor] * len(batch)
             if isinstance(predictor, Shareable):
@@ -134,17 +134,21 @@ class _Coming(Iterator[Item]):
             yield item
 
 
-def _mixing(load: Load, predictor: Predictor | None) -> Mixing | None:
-    """What mixes such blocks on the network's device, where it can."""
-    if not (load.lanes and load.experts and isinstance(predictor, Resident)):
+def _coders(load: Load, predictor: Predictor | None) -> Coders | None:
+    """What codes such blocks on the network's device, where it can."""
+    if not (load.lanes and isinstance(predictor, Resident)):
         return None
-    from mbz.mixing import cuda  # noqa: PLC0415 - numba is heavy
+    if load.experts:
+        from mbz.mixing import cuda  # noqa: PLC0415 - numba is heavy
 
-    return cuda.mixing_of(predictor, load.experts, load.lanes)
+        return cuda.mixing_of(predictor, load.experts, load.lanes)
+    from mbz.range_cuda import ranges_of  # noqa: PLC0415 - torch is heavy
+
+    return ranges_of(predictor)
 
 
 def _at_once(
-    load: Load, predictor: Predictor | None, cores: int, mixing: Mixing | None = None
+    load: Load, predictor: Predictor | None, cores: int, coders: Coders | None = None
 ) -> int:
     """How many such blocks to work on at a time."""
     most = cores
@@ -153,8 +157,8 @@ def _at_once(
     elif load.lanes and not isinstance(predictor, Shareable):
         return 1
     needs = memory_of(load.length, mixed=load.experts > 0)
-    if mixing is not None:
-        most, needs = min(most, mixing.memory // needs), load.length << 5
+    if coders is not None:
+        most, needs = min(most, coders.memory // needs), load.length << 5
     return max(1, min(most, memory() // needs))
 
 

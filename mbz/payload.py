@@ -143,7 +143,7 @@ def _mixed(
     from mbz.mixing import BitEncoder  # noqa: PLC0415 - numba is heavy
 
     encoder = BitEncoder()
-    if isinstance(predictor, Seat) and predictor.mixes:
+    if isinstance(predictor, Seat) and predictor.codes_there:
         score = partial(predictor.mixed, _open_memory(coding, size))
         for part_SL, chances_S8L, _ in parts(score):
             encoder.encode(part_SL, chances_S8L.astype(np.int32))
@@ -267,12 +267,13 @@ def _decoded_at_once(
 ) -> bytes | None:
     """`decode` without Python between two bytes; None where there is no compiled code for it."""
     seat = predictor if isinstance(predictor, Seat) else None
-    if seat is not None and seat.mixes and coding.experts:
+    if seat is not None and seat.codes_there:
+        _reset(seat, coding.lanes)
+        if not coding.experts:
+            return seat.restored(raw_length, payload, report)
         from mbz.mixing import BitDecoder  # noqa: PLC0415 - numba is heavy
 
-        memory = _open_memory(coding, raw_length)
-        _reset(seat, coding.lanes)
-        return seat.restored(memory, BitDecoder(payload), report)
+        return seat.restored(_open_memory(coding, raw_length), BitDecoder(payload), report)
     step, opened = _compiled(payload, raw_length, coding)
     if opened is None:
         return None

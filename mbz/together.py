@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from threading import Condition, Event
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mbz.errors import MbzError
 from mbz.exact import Predictor, Stepping
 
-__all__ = ["Block", "Decoding", "Mixing", "Seat", "Table", "decoded"]
+__all__ = ["Block", "Coders", "Decoding", "Mixing", "Seat", "Table", "decoded"]
 
 _STEPS = 64  # decoded between two reports
 
@@ -35,8 +35,10 @@ class Decoding(Protocol):
     symbols_TL: NDArray[np.uint8]  # noqa: N815 - says its shape
 
 
-class Mixing(Protocol):
-    """Mixing coders of several blocks beside one network, on its device (`mbz.mixing.cuda`).
+class Coders(Protocol):
+    """What codes several blocks beside one network, on its device.
+
+    With experts `mbz.mixing.cuda`, else `mbz.range_cuda`.
 
     Attributes:
         memory: bytes of the device that blocks may take together.
@@ -44,14 +46,21 @@ class Mixing(Protocol):
 
     memory: int
 
-    def begin(self, places: Sequence[tuple[Any, slice]], decoders: Sequence[Any] = ()) -> None:
-        """Takes memories that have seen nothing, and which lanes are theirs; codes, to decode."""
+    def begin(self, places: Sequence[tuple[Any, slice]], decoders: Sequence[Any]) -> None:
+        """Takes blocks, and which lanes are theirs; their codes, to decode.
 
-    def score(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.uint16]:
-        """Chances (S, 8, B) of the bits of the next bytes."""
+        Blocks are memories of mixing coders that have seen nothing, or without experts lengths.
+        """
 
     def decode(self, reports: Sequence[Callable[[int], object]]) -> list[bytes]:
         """The contents of all blocks; reports how many bytes of each are done."""
+
+
+class Mixing(Coders, Protocol):
+    """Those with experts."""
+
+    def score(self, symbols_BS: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        """Chances (S, 8, B) of the bits of the next bytes."""
 
 
 class Seat:
@@ -115,9 +124,9 @@ class Seat:
         return found[0] if len(found) == 1 else np.concatenate(found, 1)
 
     @property
-    def mixes(self) -> bool:
-        """Whether the mixing coders of all seats run where the network does."""
-        return self._table.mixing is not None
+    def codes_there(self) -> bool:
+        """Whether what all seats code is coded where the network is."""
+        return self._table.coders is not None
 
     def mixed(self, memory: Any, symbols_SL: NDArray[np.uint8]) -> NDArray[np.uint16]:  # noqa: ANN401
         """Chances (S, 8, L) of the bits of S given bytes by the mixing coder of this memory."""
@@ -128,9 +137,9 @@ class Seat:
             done += len(found[-1])
         return found[0] if len(found) == 1 else np.concatenate(found)
 
-    def restored(self, memory: Any, decoder: Any, report: Callable[[int], object]) -> bytes:  # noqa: ANN401
-        """The content of a block by the mixing coder of this memory, which has seen nothing."""
-        content: bytes = self._ask("restored", (memory, decoder, report))
+    def restored(self, block: Any, decoder: Any, report: Callable[[int], object]) -> bytes:  # noqa: ANN401
+        """The content of a block, with its code, as `Coders` take them."""
+        content: bytes = self._ask("restored", (block, decoder, report))
         self.leave()
         return content
 
@@ -159,14 +168,14 @@ class Table:
 
     Attributes:
         seats: of those who take part; each must leave in the end.
-        mixing: mixes where the network is, for all seats; or None.
+        coders: code where the network is, for all seats; or None.
     """
 
     def __init__(
-        self, predictor: Predictor, seats: int, threads: int = 1, mixing: "Mixing | None" = None
+        self, predictor: Predictor, seats: int, threads: int = 1, coders: "Coders | None" = None
     ) -> None:
         """Takes the network, how many take part, and most threads that mix."""
-        self.predictor, self.threads, self.mixing = predictor, threads, mixing
+        self.predictor, self.threads, self.coders = predictor, threads, coders
         self.seats = [Seat(self) for _ in range(seats)]
         self.here = set(self.seats)
         self.asked: dict[Seat, tuple[str, Any]] = {}
@@ -250,21 +259,21 @@ class Table:
     def _mixed(
         self, seats: Sequence[Seat], given: Sequence[tuple[Any, NDArray[np.uint8]]]
     ) -> list[NDArray[np.uint16]]:
-        assert self.mixing is not None
+        mixing = cast("Mixing", self.coders)
         if not self._mixes:
             memories = [memory for memory, _ in given]
-            self.mixing.begin(list(zip(memories, (s.lanes for s in seats), strict=True)))
+            mixing.begin(list(zip(memories, (s.lanes for s in seats), strict=True)), ())
             self._mixes = True
-        chances = self.mixing.score(self._symbols(seats, [symbols for _, symbols in given]))
+        chances = mixing.score(self._symbols(seats, [symbols for _, symbols in given]))
         return [chances[:, :, seat.lanes] for seat in seats]
 
     def _restored(
         self, seats: Sequence[Seat], given: Sequence[tuple[Any, Any, Callable[[int], object]]]
     ) -> list[bytes]:
-        assert self.mixing is not None
-        places = [(memory, seat.lanes) for seat, (memory, _, _) in zip(seats, given, strict=True)]
-        self.mixing.begin(places, [decoder for _, decoder, _ in given])
-        return self.mixing.decode([report for _, _, report in given])
+        assert self.coders is not None
+        places = [(block, seat.lanes) for seat, (block, _, _) in zip(seats, given, strict=True)]
+        self.coders.begin(places, [decoder for _, decoder, _ in given])
+        return self.coders.decode([report for _, _, report in given])
 
     def _symbols(
         self, seats: Sequence[Seat], given: Sequence[NDArray[np.uint8]]

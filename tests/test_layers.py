@@ -29,7 +29,13 @@ HEAVY = {
     "numba": set(),
 }
 BACKENDS = {
-    "torch": ["mbz/exact/torch_*.py", "mbz/exact/triton_*.py", "mbz/mixing/cuda/*.py"],
+    "torch": [
+        "mbz/exact/torch_*.py",
+        "mbz/exact/triton_*.py",
+        "mbz/mixing/cuda/*.py",
+        "mbz/cuda_code.py",
+        "mbz/range_cuda.py",
+    ],
     "numba": [
         "mbz/compiled.py",
         "mbz/exact/compiled.py",
@@ -61,7 +67,9 @@ ALLOWED = {
     "range_code": {"compiled", "exact", "pointers", "records"},
     "progress": set(),
     "together": {"errors", "exact", "range_code"},
-    "parallel": {"exact", "mixing", "progress", "together"},
+    "cuda_code": set(),
+    "range_cuda": {"cuda_code", "exact"},
+    "parallel": {"exact", "mixing", "progress", "range_cuda", "together"},
     "payload": {"errors", "container", "coder", "exact", "mixing", "steps", "together"},
     "decoding": {  # is given its models
         "errors",
@@ -88,7 +96,16 @@ ALLOWED = {
     "records": set(),
     "steps": set(),
     "exact": {"compiled", "errors", "config", "weights", "exact", "pointers", "records", "steps"},
-    "mixing": {"compiled", "errors", "exact", "mixing", "pointers", "records", "steps"},
+    "mixing": {
+        "compiled",
+        "cuda_code",
+        "errors",
+        "exact",
+        "mixing",
+        "pointers",
+        "records",
+        "steps",
+    },
     "archive_file": {"atomic", "container", "decoding"},
     "golden": {"coder", "errors", "exact", "loading"},
     "loading": {"config", "container", "exact", "weights", "zoo"},

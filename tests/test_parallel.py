@@ -240,7 +240,7 @@ def test_blocks_that_are_mixed_where_the_network_is(monkeypatch):
     wide = WideStub()
     wide.lanes_at_once = 100
     there = MixedThere(wide)
-    monkeypatch.setattr(parallel, "_mixing", lambda load, _: there if load.experts else None)
+    monkeypatch.setattr(parallel, "_coders", lambda load, _: there if load.experts else None)
     assert pack(wide, experts="lean") == archive
     seen = []
     assert unpack(wide, archive, progress=seen.append) == DATA
@@ -256,7 +256,7 @@ def test_damage_to_blocks_that_are_mixed_there(monkeypatch):
     archive[third.offset + third.block.coded_length // 2] ^= 1
     wide, dst = WideStub(), io.BytesIO()
     wide.lanes_at_once = 100
-    monkeypatch.setattr(parallel, "_mixing", lambda *_: MixedThere(wide))
+    monkeypatch.setattr(parallel, "_coders", lambda *_: MixedThere(wide))
     with pytest.raises(Corrupt, match="wrong check"):
         codec.decompress(io.BytesIO(archive), dst, lambda *_: wide)
     assert dst.getvalue() == DATA[: 2 * BLOCK]

@@ -1,24 +1,17 @@
-"""The CUDA source of mixing, compiled by g++ and run without a GPU (`fibers.h`)."""
+"""The CUDA source of mixing, run without a GPU."""
 
 import ctypes
-import shutil
-import subprocess
 from functools import cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from fibers import compiled
 from numpy.typing import NDArray
 
 from mbz.mixing import BitDecoder, Mixer
 from mbz.mixing.cuda import source
 
-COMPILER = shutil.which("g++")
 THREADS = 256
-_OPTIONS = ["-O2", "-std=c++17", "-shared", "-fPIC", "-fwrapv", "-U_FORTIFY_SOURCE"]
-# A device refuses words that lie askew, so it must not go unnoticed here.
-_OPTIONS += ["-fsanitize=alignment", "-fsanitize-undefined-trap-on-error"]
 
 _ENTRY = """
 extern "C" int run(int blocks, int threads, unsigned seed, const void* memories, i64* first,
@@ -35,12 +28,7 @@ extern "C" int run(int blocks, int threads, unsigned seed, const void* memories,
 @cache
 def library() -> Any:
     """The compiled source."""
-    code = Path(__file__).with_name("fibers.h").read_text("utf-8") + source.source() + _ENTRY
-    with TemporaryDirectory() as folder:
-        Path(folder, "code.cpp").write_text(code, "utf-8")
-        command = [str(COMPILER), *_OPTIONS, f"-DTHREADS={THREADS}", "-o", "code.so", "code.cpp"]
-        subprocess.run(command, cwd=folder, check=True)
-        return ctypes.CDLL(str(Path(folder, "code.so")))
+    return compiled(source.source() + _ENTRY, THREADS)
 
 
 class Blocks:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import fibers
 import numpy as np
 import on_fibers
 import pytest
@@ -12,7 +13,7 @@ from mbz.mixing.compiled import held
 from mbz.mixing.memory import open_memory
 from mbz.mixing.start import begin_with, shipped
 
-pytestmark = pytest.mark.skipif(on_fibers.COMPILER is None, reason="there is no g++")
+pytestmark = pytest.mark.skipif(fibers.COMPILER is None, reason="there is no g++")
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 LEARNT = (

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mbz.cuda_code import Kernel
 from mbz.mixing.bits import BitDecoder
-from mbz.mixing.cuda.compiled import Kernel
 from mbz.mixing.cuda.source import (
     EMPTY,
     OWN,

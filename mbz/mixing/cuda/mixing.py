@@ -1,26 +1,26 @@
 """The network and the mixing coders of several blocks, without the host in between."""
 
 from collections.abc import Callable, Sequence
-from itertools import islice
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mbz.cuda_code import compiled
 from mbz.exact import Resident
+from mbz.exact.torch_resident import decode_there
 from mbz.mixing.bits import BitDecoder
 from mbz.mixing.cuda.blocks import Blocks
-from mbz.mixing.cuda.compiled import compiled
-from mbz.mixing.cuda.source import scratch_of
+from mbz.mixing.cuda.source import scratch_of, source
 from mbz.mixing.memory import Memory, open_memory
 
 __all__ = ["Mixing"]
 
-_STEPS = 64  # that the host may be ahead of the device
+_THREADS = 512  # of a block; more of them have too few registers
 
 
 class Mixing:
-    """`mbz.together.Mixing` beside one network.
+    """`mbz.together.Coders` with experts, beside one network.
 
     Attributes:
         memory: bytes of the device that blocks may take together.
@@ -33,7 +33,7 @@ class Mixing:
             RuntimeError, OSError: that fails.
         """
         self._predictor, self._device = predictor, predictor.device
-        self._kernel = compiled(self._device)
+        self._kernel = compiled(source(), "code", _THREADS, self._device)
         self._stream = torch.cuda.Stream(self._device)  # mixes while the network is ahead
         self.memory: int = torch.cuda.mem_get_info(self._device)[0] // 2
 
@@ -83,14 +83,11 @@ class Mixing:
     @torch.inference_mode()
     def decode(self, reports: Sequence[Callable[[int], object]]) -> list[bytes]:
         """The contents of all blocks; reports how many bytes of each are done."""
-        symbols = torch.zeros(self._lanes, dtype=torch.long, device=self._device)
-        steps = iter(range(max(self._steps)))
-        while batch := list(islice(steps, _STEPS)):
-            for t in batch:
-                if t:
-                    self._predictor.push_there(symbols)
-                self._blocks.decode(t, self._predictor.counts_there(), symbols)
-            torch.cuda.current_stream(self._device).synchronize()
-            for report, length, own in zip(reports, self._lengths, self._steps, strict=True):
-                report(min((batch[-1] + 1) * -(-length // own), length))
+
+        def report(done: int) -> None:
+            for one, length, steps in zip(reports, self._lengths, self._steps, strict=True):
+                one(min(done * -(-length // steps), length))
+
+        steps = max(self._steps)
+        decode_there(self._predictor, self._lanes, steps, self._blocks.decode, report)
         return self._blocks.contents()

@@ -1,26 +1,20 @@
-"""Compiles the CUDA source for the device at hand, and launches it.
+"""Compiles CUDA sources for the device at hand, and launches their kernels.
 
 By NVRTC, which comes with torch, and the driver; neither needs CUDA's toolkit.
 """
 
 import ctypes
-import logging
 import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mbz.mixing.cuda.source import source
+__all__ = ["Kernel", "compiled"]
 
-__all__ = ["THREADS", "Kernel", "compiled"]
-
-log = logging.getLogger(__name__)
-
-THREADS: Final = 512
 _MACROS = """
 #define PREFETCH(address) asm volatile("prefetch.global.L2 [%0];" ::"l"(address))
 #define SHARED(kind, name) extern __shared__ __align__(16) kind name[]
@@ -32,10 +26,15 @@ Argument = Tensor | int | tuple[int] | None
 
 
 class Kernel:
-    """The function `code` of kernel.cu."""
+    """A kernel on one device.
 
-    def __init__(self, image: bytes, device: torch.device) -> None:
-        """Loads what was compiled for this device."""
+    Attributes:
+        most_shared: bytes of shared memory that a block of threads may have.
+    """
+
+    def __init__(self, image: bytes, name: str, threads: int, device: torch.device) -> None:
+        """Loads what was compiled for this device; `threads` of a block."""
+        self._threads = threads
         self._driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
         self._function, self._module = ctypes.c_void_p(), ctypes.c_void_p()
         limits: Any = torch.cuda.get_device_properties(device)
@@ -44,7 +43,9 @@ class Kernel:
         torch.cuda.synchronize(device)  # so that torch has opened it
         with torch.cuda.device(device):
             self._do("cuModuleLoadData", ctypes.byref(self._module), image)
-            self._do("cuModuleGetFunction", ctypes.byref(self._function), self._module, b"code")
+            self._do(
+                "cuModuleGetFunction", ctypes.byref(self._function), self._module, name.encode()
+            )
             self._do(
                 "cuFuncSetAttribute", self._function, ctypes.c_int(_MOST_SHARED), self.most_shared
             )
@@ -53,7 +54,7 @@ class Kernel:
         """Launches it on torch's current stream.
 
         Args:
-            blocks: how many blocks of `THREADS` threads.
+            blocks: how many blocks of threads.
             shared: bytes of shared memory of each, at most `most_shared`.
             arguments: tensors for pointers, None for a null one; integers for those of 32 bits, and
                 tuples of one for those of 64.
@@ -69,7 +70,7 @@ class Kernel:
         pointers = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
         stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
         self._do(
-            "cuLaunchKernel", self._function, blocks, 1, 1, THREADS, 1, 1, shared, stream,
+            "cuLaunchKernel", self._function, blocks, 1, 1, self._threads, 1, 1, shared, stream,
             pointers, None,
         )  # fmt: skip
 
@@ -79,15 +80,15 @@ class Kernel:
 
 
 @cache
-def compiled(device: torch.device) -> Kernel:
-    """The kernel for a device.
+def compiled(source: str, name: str, threads: int, device: torch.device) -> Kernel:
+    """The kernel of this name in a source, for a device; the source finds its blocks' THREADS.
 
     Raises:
         RuntimeError, OSError: it cannot be had.
     """
     major, minor = torch.cuda.get_device_capability(device)
-    options = [f"--gpu-architecture=sm_{major}{minor}", "--std=c++17", f"-DTHREADS={THREADS}"]
-    return Kernel(_compile(_MACROS + source(), options), device)
+    options = [f"--gpu-architecture=sm_{major}{minor}", "--std=c++17", f"-DTHREADS={threads}"]
+    return Kernel(_compile(_MACROS + source, options), name, threads, device)
 
 
 def _compile(text: str, options: Sequence[str]) -> bytes:
