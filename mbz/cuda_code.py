@@ -19,7 +19,8 @@ _MACROS = """
 #define PREFETCH(address) asm volatile("prefetch.global.L2 [%0];" ::"l"(address))
 #define SHARED(kind, name) extern __shared__ __align__(16) kind name[]
 """
-_MOST_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+# Attributes of a function: CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, _MAX_DYNAMIC_SHARED_SIZE_BYTES.
+_OWN_SHARED, _MOST_SHARED = 1, 8
 
 
 Argument = Tensor | int | tuple[int] | None
@@ -38,17 +39,16 @@ class Kernel:
         self._driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
         self._function, self._module = ctypes.c_void_p(), ctypes.c_void_p()
         limits: Any = torch.cuda.get_device_properties(device)
-        # The compiler takes some of it.
-        self.most_shared: int = limits.shared_memory_per_block_optin - 1024
+        own = ctypes.c_int()  # what the kernel has anyway
         torch.cuda.synchronize(device)  # so that torch has opened it
         with torch.cuda.device(device):
             self._do("cuModuleLoadData", ctypes.byref(self._module), image)
             self._do(
                 "cuModuleGetFunction", ctypes.byref(self._function), self._module, name.encode()
             )
-            self._do(
-                "cuFuncSetAttribute", self._function, ctypes.c_int(_MOST_SHARED), self.most_shared
-            )
+            self._do("cuFuncGetAttribute", ctypes.byref(own), _OWN_SHARED, self._function)
+            self.most_shared: int = limits.shared_memory_per_block_optin - own.value
+            self._do("cuFuncSetAttribute", self._function, _MOST_SHARED, self.most_shared)
 
     def __call__(self, blocks: int, shared: int, arguments: Sequence[Argument]) -> None:
         """Launches it on torch's current stream.
