@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Kernel", "compiled"]
+__all__ = ["Kernel", "compiled", "memory_left"]
 
 _MACROS = """
 #define PREFETCH(address) asm volatile("prefetch.global.L2 [%0];" ::"l"(address))
@@ -47,7 +47,8 @@ class Kernel:
                 "cuModuleGetFunction", ctypes.byref(self._function), self._module, name.encode()
             )
             self._do("cuFuncGetAttribute", ctypes.byref(own), _OWN_SHARED, self._function)
-            self.most_shared: int = limits.shared_memory_per_block_optin - own.value
+            most = getattr(limits, "shared_memory_per_block_optin", limits.shared_memory_per_block)
+            self.most_shared: int = most - own.value
             self._do("cuFuncSetAttribute", self._function, _MOST_SHARED, self.most_shared)
 
     def __call__(self, blocks: int, shared: int, arguments: Sequence[Argument]) -> None:
@@ -77,6 +78,12 @@ class Kernel:
     def _do(self, name: str, *arguments: object) -> None:
         if code := getattr(self._driver, name)(*arguments):
             raise RuntimeError(f"{name} fails with error {code}")
+
+
+def memory_left(device: torch.device) -> int:
+    """Bytes of the device's memory that are free, or that torch only keeps to use them again."""
+    free: int = torch.cuda.mem_get_info(device)[0]
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 @cache

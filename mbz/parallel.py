@@ -79,6 +79,7 @@ def each(
             yield work(first, predictor, total.part())
         elif load.lanes and isinstance(predictor, Wide):
             yield from sharing(batch, work, Table(predictor, len(batch), cores, coders), total)
+            coders = None  # which may hold much of the device's memory
         else:
             shares: list[Predictor | None] = [predictor] * len(batch)
             if isinstance(predictor, Shareable):

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mbz.cuda_code import compiled
+from mbz.cuda_code import compiled, memory_left
 from mbz.exact import Resident
 from mbz.exact.torch_resident import decode_there
 
@@ -77,7 +77,7 @@ class Ranges:
         self._predictor, self._device = predictor, predictor.device
         source = _SOURCE.read_text("utf-8")
         self._kernel = compiled(source, "decode_bytes", _THREADS, self._device)
-        self.memory: int = torch.cuda.mem_get_info(self._device)[0] // 2
+        self.memory = memory_left(self._device) // 2
 
     def begin(self, places: Sequence[tuple[int, slice]], decoders: Sequence[bytes]) -> None:
         """Takes lengths of blocks and which lanes are theirs, and their codes."""

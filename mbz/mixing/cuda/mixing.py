@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mbz.cuda_code import compiled
+from mbz.cuda_code import compiled, memory_left
 from mbz.exact import Resident
 from mbz.exact.torch_resident import decode_there
 from mbz.mixing.bits import BitDecoder
@@ -35,7 +35,7 @@ class Mixing:
         self._predictor, self._device = predictor, predictor.device
         self._kernel = compiled(source(), "code", _THREADS, self._device)
         self._stream = torch.cuda.Stream(self._device)  # mixes while the network is ahead
-        self.memory: int = torch.cuda.mem_get_info(self._device)[0] // 2
+        self.memory = memory_left(self._device) // 2
 
     def takes(self, use: str, lanes: int) -> bool:
         """Whether the shared memory of the device is enough for blocks of so many lanes."""
