@@ -77,12 +77,11 @@ class Ranges:
         self._predictor, self._device = predictor, predictor.device
         source = _SOURCE.read_text("utf-8")
         self._kernel = compiled(source, "decode_bytes", _THREADS, self._device)
-        self.memory = memory_left(self._device) // 2
+        self.memory = memory_left(self._device) // 3
 
     def begin(self, places: Sequence[tuple[int, slice]], decoders: Sequence[bytes]) -> None:
         """Takes lengths of blocks and which lanes are theirs, and their codes."""
-        self._lengths = [length for length, _ in places]
-        self._steps = [-(-length // (own.stop - own.start)) for length, own in places]
+        self._sizes = [(length, -(-length // (own.stop - own.start))) for length, own in places]
         self._lanes = max(own.stop for _, own in places)
 
         def put(array: NDArray[Any]) -> Tensor:
@@ -95,12 +94,7 @@ class Ranges:
     @torch.inference_mode()
     def decode(self, reports: Sequence[Callable[[int], object]]) -> list[bytes]:
         """The contents of all blocks; reports how many bytes of each are done."""
-
-        def report(done: int) -> None:
-            for one, length, steps in zip(reports, self._lengths, self._steps, strict=True):
-                one(min(done * -(-length // steps), length))
-
-        decode_there(self._predictor, self._lanes, max(self._steps), self._decode, report)
+        decode_there(self._predictor, self._lanes, self._sizes, self._decode, reports)
         return [content.cpu().numpy().tobytes() for content in self._contents]
 
     def _decode(self, step: int, counts_BV: Tensor, symbols_B: Tensor) -> None:

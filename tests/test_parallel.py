@@ -250,6 +250,23 @@ def test_blocks_that_are_mixed_where_the_network_is(monkeypatch):
     assert there.begun == 2
 
 
+@pytest.mark.parametrize(
+    ("threads", "at_once", "times"),
+    # Five blocks: more than half of the threads? By twos the last is by itself, and not worth it.
+    [(9, 1 << 20, 1), (10, 1 << 20, 0), (1, 2, 2)],
+)
+def test_when_blocks_are_mixed_there(monkeypatch, threads, at_once, times):
+    archive = pack(StubPredictor(), experts="lean")
+    wide = WideStub()
+    wide.lanes_at_once = 100
+    there = MixedThere(wide)
+    there.memory = at_once * parallel.memory_of(BLOCK, mixed=True)
+    monkeypatch.setattr(parallel, "_coders", lambda *_: there)
+    assert unpack(wide, archive, threads=threads) == DATA
+    assert there.begun == times
+    assert pack(wide, experts="lean", threads=threads) == archive
+
+
 def test_damage_to_blocks_that_are_mixed_there(monkeypatch):
     archive = bytearray(pack(StubPredictor(), experts="lean"))
     third = codec.describe(io.BytesIO(archive))[0].blocks[2]

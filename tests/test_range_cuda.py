@@ -15,9 +15,9 @@ pytestmark = pytest.mark.skipif(fibers.COMPILER is None, reason="there is no g++
 
 _ENTRY = """
 extern "C" int run(int blocks, unsigned seed, const void* jobs, const i64* step,
-    const float* counts, i64* symbols) {
+    const float* counts, i64 stride, i64* symbols) {
   return launch(blocks, THREADS, seed, [=] {
-    decode_bytes((const Job*)jobs, step, counts, 256, symbols);
+    decode_bytes((const Job*)jobs, step, counts, stride, symbols);
   });
 }
 """
@@ -66,8 +66,9 @@ def decoded(blocks, codes, seed):
             if t < len(block.counts):
                 counts[own] = block.counts[t]
         step = np.array([t])
-        pointers = [a.ctypes.data_as(ctypes.c_void_p) for a in (step, counts, symbols)]
-        assert library().run(len(blocks), seed, jobs, *pointers) == 128 * len(blocks)
+        at, those, to = (a.ctypes.data_as(ctypes.c_void_p) for a in (step, counts, symbols))
+        ended = library().run(len(blocks), seed, jobs, at, those, ctypes.c_longlong(256), to)
+        assert ended == 128 * len(blocks)
     assert held
     return [content.tobytes() for content in contents]
 

@@ -35,7 +35,7 @@ class Mixing:
         self._predictor, self._device = predictor, predictor.device
         self._kernel = compiled(source(), "code", _THREADS, self._device)
         self._stream = torch.cuda.Stream(self._device)  # mixes while the network is ahead
-        self.memory = memory_left(self._device) // 2
+        self.memory = memory_left(self._device) // 3
 
     def takes(self, use: str, lanes: int) -> bool:
         """Whether the shared memory of the device is enough for blocks of so many lanes."""
@@ -51,8 +51,7 @@ class Mixing:
         firsts = [own.start for own in lanes]
         self._lanes = max(own.stop for own in lanes)
         self._blocks = Blocks(self._kernel, self._device, memories, firsts, decoders or None)
-        self._lengths = [int(memory.starts[-1]) for memory in memories]
-        self._steps = [int(memory.starts[1]) for memory in memories]
+        self._sizes = [(int(memory.starts[-1]), int(memory.starts[1])) for memory in memories]
         self._done = 0
 
     @torch.inference_mode()
@@ -83,11 +82,5 @@ class Mixing:
     @torch.inference_mode()
     def decode(self, reports: Sequence[Callable[[int], object]]) -> list[bytes]:
         """The contents of all blocks; reports how many bytes of each are done."""
-
-        def report(done: int) -> None:
-            for one, length, steps in zip(reports, self._lengths, self._steps, strict=True):
-                one(min(done * -(-length // steps), length))
-
-        steps = max(self._steps)
-        decode_there(self._predictor, self._lanes, steps, self._blocks.decode, report)
+        decode_there(self._predictor, self._lanes, self._sizes, self._blocks.decode, reports)
         return self._blocks.contents()
