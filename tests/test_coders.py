@@ -4,6 +4,7 @@ import ctypes
 from types import SimpleNamespace
 
 import fibers
+import numpy as np
 import on_fibers
 import pytest
 import test_range_cuda
@@ -15,7 +16,9 @@ from mbz import parallel, range_cuda, weights
 from mbz.exact.compiled_backend import CompiledPredictor
 from mbz.exact.torch_matrix import FloatMatrix
 from mbz.exact.torch_steps import SteppingPredictor
-from mbz.mixing.cuda import mixing
+from mbz.mixing import Mixer
+from mbz.mixing.compiled import held
+from mbz.mixing.cuda import mixing, mixing_of, selftest
 
 pytestmark = pytest.mark.skipif(fibers.COMPILER is None, reason="there is no g++")
 
@@ -64,7 +67,7 @@ def test_blocks_of_a_real_network(monkeypatch, tiny_model_dir, experts):
         coders = range_cuda.Ranges(several)
     else:
         kernel = FiberKernel(on_fibers.library().run, on_fibers.THREADS)
-        monkeypatch.setattr(mixing, "compiled", lambda *_: kernel)
+        monkeypatch.setattr(mixing, "_sound_kernel", lambda _: kernel)
         coders = mixing.Mixing(several)
         assert coders.takes(experts, 3)
     monkeypatch.setattr(parallel, "_coders", lambda *_: coders)
@@ -74,3 +77,35 @@ def test_blocks_of_a_real_network(monkeypatch, tiny_model_dir, experts):
     assert kernel.calls == 2 * BLOCK // 3  # the steps of two batches
     assert seen == sorted(seen)
     assert seen[-1] == len(data)
+
+
+def test_the_digest_is_that_of_the_mixer():
+    symbols_LS, counts_LSV = selftest.sample()
+    assert (counts_LSV.sum(-1) == 2**24 - 256).all()
+    mixer = Mixer(symbols_LS.size - 2, len(symbols_LS), use="rich", network=True)
+    mixer.memory = selftest.memory()
+    mixer._held = held(mixer.memory)
+    counts = np.ascontiguousarray(counts_LSV.swapaxes(0, 1), np.uint32)
+    chances = mixer.score(np.ascontiguousarray(symbols_LS.T), counts)
+    assert selftest.digest_of(chances) == selftest.DIGEST
+    assert (mixer.memory.matches[..., 2] > 0).any()  # all takes part
+    assert mixer.memory.numerals.any()
+    assert mixer.memory.targets.any()
+    places = np.sort(mixer.memory.at)
+    assert (places[:, 1:] == places[:, :-1]).any()
+
+
+@pytest.mark.usefixtures("no_device")
+def test_a_kernel_that_is_wrong_is_not_used(monkeypatch, tiny_model_dir):
+    model = weights.read(tiny_model_dir)
+    kernel = FiberKernel(on_fibers.library().run, on_fibers.THREADS)
+    assert selftest.digest(kernel, torch.device("cpu")) == selftest.DIGEST
+    idle = FiberKernel(lambda *_: 1)
+    monkeypatch.setattr(mixing, "compiled", lambda *_: idle)
+    predictor = SteppingPredictor(model.config, model.tensors, torch.device("cpu"), FloatMatrix)
+    with pytest.raises(RuntimeError, match="self-test"):
+        mixing.Mixing(predictor)
+    assert idle.calls == 1
+    monkeypatch.setattr(SteppingPredictor, "device", torch.device("cuda"))
+    monkeypatch.setattr(mixing, "Mixing", lambda _: mixing._sound_kernel(torch.device("cpu")))
+    assert mixing_of(predictor, 2, 3) is None  # so the CPU mixes

@@ -1,15 +1,17 @@
 """The network and the mixing coders of several blocks, without the host in between."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mbz.cuda_code import compiled, memory_left
+from mbz.cuda_code import Kernel, compiled, memory_left
 from mbz.exact import Resident
 from mbz.exact.torch_resident import decode_there
 from mbz.mixing.bits import BitDecoder
+from mbz.mixing.cuda import selftest
 from mbz.mixing.cuda.blocks import Blocks
 from mbz.mixing.cuda.source import scratch_of, source
 from mbz.mixing.memory import Memory, open_memory
@@ -17,6 +19,15 @@ from mbz.mixing.memory import Memory, open_memory
 __all__ = ["Mixing"]
 
 _THREADS = 512  # of a block; more of them have too few registers
+
+
+@cache
+def _sound_kernel(device: torch.device) -> Kernel:
+    kernel = compiled(source(), "code", _THREADS, device)
+    if selftest.digest(kernel, device) != selftest.DIGEST:
+        msg = "mixing fails its self-test"
+        raise RuntimeError(msg)
+    return kernel
 
 
 class Mixing:
@@ -30,10 +41,10 @@ class Mixing:
         """Compiles for the device.
 
         Raises:
-            RuntimeError, OSError: that fails.
+            RuntimeError, OSError: that fails, or what it gives is wrong.
         """
         self._predictor, self._device = predictor, predictor.device
-        self._kernel = compiled(source(), "code", _THREADS, self._device)
+        self._kernel = _sound_kernel(self._device)
         self._stream = torch.cuda.Stream(self._device)  # mixes while the network is ahead
         self.memory = memory_left(self._device) // 3
 

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from mbz.mixing import contexts, experts, features, lines, machine, matches, memory, mixers, tables
 from mbz.mixing.bits import BitDecoder
 from mbz.mixing.kernel import FINAL_OFFSETS, OFFSETS
-from mbz.mixing.memory import Memory, open_memory
+from mbz.mixing.memory import (
+    EXPERT_INPUTS,
+    FULLY,
+    INPUTS,
+    STRIDE,
+    UNIT,
+    Memory,
+    open_memory,
+)
 
 __all__ = ["EMPTY", "OWN", "more_of", "numbers_of", "pack", "scratch_of", "source", "tables_of"]
 
@@ -46,19 +54,9 @@ NUMBERS: Final = (
     "full", "fully", "stride", "unit", "buckets", "heads", "table", "code_size",
 )  # fmt: skip
 
-EMPTY: Final = frozenset(
-    (
-        "past",
-        "after1",
-        "after2",
-        "targets",
-        "numerals",
-        "slots",
-        "match_heads",
-        "matches",
-        "refined",
-    )
-)
+EMPTY: Final = (
+    "past", "after1", "after2", "targets", "numerals", "slots", "match_heads", "matches", "refined",
+)  # fmt: skip
 """Those that hold zeros at first."""
 
 _TYPES = {
@@ -136,7 +134,7 @@ def numbers_of(memory: Memory, first_lane: int, code_size: int) -> dict[str, int
     """The numbers of a block; its lanes are those from `first_lane` on of all blocks."""
     lengths = np.diff(memory.starts)
     assert memory.at.shape[1] <= _MOST_EXPERTS
-    named = dict(zip(("network", "stride", "inputs", "unit", "fully"), memory.options, strict=True))
+    options = memory.options.tolist()
     return {
         "lanes": lengths.size,
         "lanes_in_last": int((lengths == lengths[0]).sum()),
@@ -147,10 +145,10 @@ def numbers_of(memory: Memory, first_lane: int, code_size: int) -> dict[str, int
         "width": memory.inputs.shape[1],
         "sets": memory.chosen.shape[1],
         "finals": memory.final_outputs.shape[1],
-        "full": int(named["inputs"] == 4),
-        "fully": int(named["fully"]),
-        "stride": int(named["stride"]),
-        "unit": int(named["unit"]),
+        "full": int(options[INPUTS] == EXPERT_INPUTS),
+        "fully": options[FULLY],
+        "stride": options[STRIDE],
+        "unit": options[UNIT],
         "buckets": memory.slots.size >> 4,
         "heads": memory.match_heads.shape[1],
         "table": 1 << (2 * memory.at.size - 1).bit_length(),
