@@ -13,6 +13,7 @@ from sampled import sampled
 from test_parallel import BLOCK, DATA, pack, unpack
 
 from mbz import parallel, range_cuda, weights
+from mbz.errors import MbzError
 from mbz.exact.compiled_backend import CompiledPredictor
 from mbz.exact.torch_matrix import FloatMatrix
 from mbz.exact.torch_steps import SteppingPredictor
@@ -77,6 +78,18 @@ def test_blocks_of_a_real_network(monkeypatch, tiny_model_dir, experts):
     assert kernel.calls == 2 * BLOCK // 3  # the steps of two batches
     assert seen == sorted(seen)
     assert seen[-1] == len(data)
+
+
+@pytest.mark.usefixtures("no_device")
+def test_a_device_without_memory(monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(mixing, "_sound_kernel", lambda _: None)
+    monkeypatch.setattr(mixing, "Blocks", full)
+    coders = mixing.Mixing(SimpleNamespace(device=torch.device("cpu")))
+    with pytest.raises(MbzError, match="too little memory"):
+        coders.begin([(selftest.memory(), slice(0, 5))])
 
 
 def test_the_digest_is_that_of_the_mixer():

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from mbz.cuda_code import Kernel, compiled, memory_left
+from mbz.errors import MbzError
 from mbz.exact import Resident
 from mbz.exact.torch_resident import decode_there
 from mbz.mixing.bits import BitDecoder
@@ -57,11 +58,20 @@ class Mixing:
         places: Sequence[tuple[Memory, slice]],
         decoders: Sequence[BitDecoder] = (),
     ) -> None:
-        """Takes memories that have seen nothing, and which lanes are theirs; codes, to decode."""
+        """Takes memories that have seen nothing, and which lanes are theirs; codes, to decode.
+
+        Raises:
+            MbzError: the device's memory is not enough.
+        """
         memories, lanes = zip(*places, strict=True)
         firsts = [own.start for own in lanes]
         self._lanes = max(own.stop for own in lanes)
-        self._blocks = Blocks(self._kernel, self._device, memories, firsts, decoders or None)
+        try:
+            self._blocks = Blocks(self._kernel, self._device, memories, firsts, decoders or None)
+        except torch.OutOfMemoryError as error:
+            # Others may have taken it since it was found to be free.
+            msg = "The GPU has too little memory left; --device cpu does without it."
+            raise MbzError(msg) from error
         self._sizes = [(int(memory.starts[-1]), int(memory.starts[1])) for memory in memories]
         self._done = 0
 
