@@ -74,6 +74,7 @@ class Seat:
         self._table = table
         self.most_lanes = table.predictor.most_lanes
         self.lanes = slice(0, 0)
+        self.memory: Any = None  # of its mixing coder, where that is with the network
         self.answered = Event()
         self.answer: Any = None
 
@@ -115,13 +116,14 @@ class Seat:
         """Where the share of each of S given bytes starts and its size, (B, S, 2)."""
         return self._scored("intervals", symbols_BS)
 
-    def _scored(self, what: str, symbols_BS: NDArray[np.uint8]) -> NDArray[Any]:
+    def _scored(self, what: str, symbols_BS: NDArray[np.uint8], steps: int = 1) -> NDArray[Any]:
+        """What is found of all bytes; `steps`: the axis of it that goes by steps."""
         found: list[NDArray[Any]] = []
         done = 0
         while done < symbols_BS.shape[1]:  # others may have fewer
             found.append(self._ask(what, symbols_BS[:, done:]))
-            done += found[-1].shape[1]
-        return found[0] if len(found) == 1 else np.concatenate(found, 1)
+            done += found[-1].shape[steps]
+        return found[0] if len(found) == 1 else np.concatenate(found, steps)
 
     @property
     def codes_there(self) -> bool:
@@ -130,12 +132,8 @@ class Seat:
 
     def mixed(self, memory: Any, symbols_SL: NDArray[np.uint8]) -> NDArray[np.uint16]:  # noqa: ANN401
         """Chances (S, 8, L) of the bits of S given bytes by the mixing coder of this memory."""
-        found: list[NDArray[Any]] = []
-        done = 0
-        while done < len(symbols_SL):  # others may have fewer
-            found.append(self._ask("mixed", (memory, symbols_SL[done:].T)))
-            done += len(found[-1])
-        return found[0] if len(found) == 1 else np.concatenate(found)
+        self.memory = memory
+        return self._scored("mixed", symbols_SL.T, steps=0)
 
     def restored(self, block: Any, decoder: Any, report: Callable[[int], object]) -> bytes:  # noqa: ANN401
         """The content of a block, with its code, as `Coders` take them."""
@@ -257,14 +255,13 @@ class Table:
         return [intervals[seat.lanes] for seat in seats]
 
     def _mixed(
-        self, seats: Sequence[Seat], given: Sequence[tuple[Any, NDArray[np.uint8]]]
+        self, seats: Sequence[Seat], given: Sequence[NDArray[np.uint8]]
     ) -> list[NDArray[np.uint16]]:
         mixing = cast("Mixing", self.coders)
         if not self._mixes:
-            memories = [memory for memory, _ in given]
-            mixing.begin(list(zip(memories, (s.lanes for s in seats), strict=True)), ())
+            mixing.begin([(seat.memory, seat.lanes) for seat in seats], ())
             self._mixes = True
-        chances = mixing.score(self._symbols(seats, [symbols for _, symbols in given]))
+        chances = mixing.score(self._symbols(seats, given))
         return [chances[:, :, seat.lanes] for seat in seats]
 
     def _restored(
