@@ -105,7 +105,6 @@ static unsigned __ballot_sync(unsigned, bool is) {
   for (int k = 0; k < 32; k++) bits |= row[k] << k;
   return bits;
 }
-static bool __all_sync(unsigned mask, bool is) { return __ballot_sync(mask, is) == mask; }
 static unsigned __match_any_sync(unsigned, int value) {
   const unsigned* row = gathered(value);
   unsigned bits = 0;
@@ -132,7 +131,6 @@ static unsigned __shfl_up_sync(unsigned, unsigned value, int far) {
   const unsigned* row = gathered(value);
   return LANE >= far ? row[LANE - far] : value;
 }
-static int __popc(unsigned bits) { return __builtin_popcount(bits); }
 static int __ffs(unsigned bits) { return __builtin_ffs(bits); }
 static int __clz(unsigned bits) { return bits ? __builtin_clz(bits) : 32; }
 struct alignas(16) uint4 {
@@ -157,14 +155,6 @@ static unsigned atomicCAS(unsigned* to, unsigned expected, unsigned value) {
   unsigned before = *to;
   if (before == expected) *to = value;
   return before;
-}
-static bool __syncthreads_or(bool is) {
-  static bool both[2];
-  bool& any = both[of_block.times & 1];
-  if (of_block.waiting.empty()) any = false;
-  any |= is;
-  __syncthreads();
-  return any;
 }
 
 // Runs `kernel` by `threads` fibers for each of `blocks` blocks; returns how many have ended.

@@ -63,11 +63,11 @@ def test_blocks_of_a_real_network(monkeypatch, tiny_model_dir, experts):
     several = SteppingPredictor(model.config, model.tensors, torch.device("cpu"), FloatMatrix)
     several.lanes_at_once = 9  # three of five blocks at a time
     if experts is None:
-        kernel = FiberKernel(test_range_cuda.library().run)
+        kernel = FiberKernel(test_range_cuda.loaded().run)
         monkeypatch.setattr(range_cuda, "compiled", lambda *_: kernel)
         coders = range_cuda.Ranges(several)
     else:
-        kernel = FiberKernel(on_fibers.library().run, on_fibers.THREADS)
+        kernel = FiberKernel(on_fibers.loaded().run, on_fibers.THREADS)
         monkeypatch.setattr(mixing, "_sound_kernel", lambda _: kernel)
         coders = mixing.Mixing(several)
         assert coders.takes(experts, 3)
@@ -111,7 +111,7 @@ def test_the_digest_is_that_of_the_mixer():
 @pytest.mark.usefixtures("no_device")
 def test_a_kernel_that_is_wrong_is_not_used(monkeypatch, tiny_model_dir):
     model = weights.read(tiny_model_dir)
-    kernel = FiberKernel(on_fibers.library().run, on_fibers.THREADS)
+    kernel = FiberKernel(on_fibers.loaded().run, on_fibers.THREADS)
     assert selftest.digest(kernel, torch.device("cpu")) == selftest.DIGEST
     idle = FiberKernel(lambda *_: 1)
     monkeypatch.setattr(mixing, "compiled", lambda *_: idle)

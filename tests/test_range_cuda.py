@@ -24,7 +24,7 @@ extern "C" int run(int blocks, unsigned seed, const void* jobs, const i64* step,
 
 
 @cache
-def library():
+def loaded():
     return fibers.compiled(range_cuda._SOURCE.read_text() + _ENTRY, range_cuda._THREADS)
 
 
@@ -67,7 +67,7 @@ def decoded(blocks, codes, seed):
                 counts[own] = block.counts[t]
         step = np.array([t])
         at, those, to = (a.ctypes.data_as(ctypes.c_void_p) for a in (step, counts, symbols))
-        ended = library().run(len(blocks), seed, jobs, at, those, ctypes.c_longlong(256), to)
+        ended = loaded().run(len(blocks), seed, jobs, at, those, ctypes.c_longlong(256), to)
         assert ended == 128 * len(blocks)
     assert held
     return [content.tobytes() for content in contents]

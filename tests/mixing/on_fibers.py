@@ -26,7 +26,7 @@ extern "C" int run(int blocks, int threads, unsigned seed, const void* memories,
 
 
 @cache
-def library() -> Any:
+def loaded() -> Any:
     """The compiled source."""
     return compiled(source.source() + _ENTRY, THREADS)
 
@@ -63,7 +63,7 @@ class Blocks:
         steps = symbols_LS.shape[1]
         chances = np.zeros((steps, 8, self.lanes), np.uint16)
         at, lane_stride, step_stride = np.array([first], np.int64), *counts_LSV.strides[:2]
-        ended = library().run(
+        ended = loaded().run(
             self.num, THREADS, seed, self.memories, at.ctypes.data_as(ctypes.c_void_p), steps,
             counts_LSV.ctypes.data_as(ctypes.c_void_p), ctypes.c_longlong(lane_stride // 4),
             ctypes.c_longlong(step_stride // 4), symbols_LS.ctypes.data_as(ctypes.c_void_p),

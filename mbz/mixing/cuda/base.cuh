@@ -51,6 +51,27 @@ __device__ void close_turns(const Memory& m, Turn (&turns)[N], const u32 (&bits)
     if (turns[n].at) *turns[n].at = turns[n].value;
 }
 
+// A warp takes lanes to a table that they share, in their order, 32 at a time: each lane that writes
+// does so by itself, and all read after those up to themselves have written.
+template <class Writes, class Read, class Write>
+__device__ void exchange(int lanes, int thread, Writes writes, Read read, Write write) {
+  for (int first = 0; first < lanes; first += 32) {
+    const int lane = first + thread;
+    bool waits = lane < lanes;
+    for (u32 writers = __ballot_sync(ALL, waits && writes(lane));; writers &= writers - 1) {
+      int next = writers ? __ffs(writers) - 1 : 32;
+      if (waits && thread < next) {
+        read(lane);
+        waits = false;
+      }
+      __syncwarp();
+      if (thread == next) write(lane);
+      __syncwarp();
+      if (!writers) break;
+    }
+  }
+}
+
 // What threads of a warp do for lanes: as there are few, for several tables at a time.
 struct Share {
   int table, lane;  // of this thread

@@ -14,7 +14,7 @@ __device__ int node_of(int bit, int partial) {
 
 // Hashes a context of the byte that the lane's features tell of.
 __device__ void hash_context(const Memory& m, int lane, int e) {
-  const i64* row = m.rows + lane * F_WIDTH;
+  const i64* row = row_of(m, lane);
   u32 h = (u32)m.recipes[e];
   for (int place = 1; place <= MOST_FEATURES; place++) {
     i64 feature = m.recipes[e + m.experts * place];

@@ -131,7 +131,7 @@ __device__ void update(const Bit& b, i64 t, int bit, int lanes) {
       int lane = job / 3, what = job % 3;
       if (lane < lanes) {
         i64 position = m.starts[lane] + t;
-        if (thread == 0 && what == 0) observe_alone(m, lane, position, m.fully);
+        if (thread == 0 && what == 0) observe_alone(m, lane, position);
         if (thread == 0 && what == 1 && m.fully) observe_numbers(m, lane, position);
         if (thread == 0 && what == 2 && m.fully) observe_machine(m, lane, position);
         continue;

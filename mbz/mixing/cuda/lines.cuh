@@ -94,29 +94,22 @@ __device__ void observe_numbers(const Memory& m, int lane, i64 position) {
   for (int k = 0; k < N_LAST; k++) state[k] = s[k];
 }
 
-// A warp takes the lanes in order to the table, 32 at a time: few numbers end at once.
+// A warp takes the lanes in order to the table; few numbers end at once.
 __device__ void exchange_numbers(const Memory& m, int lanes, int thread) {
-  for (int first = 0; first < lanes; first += 32) {
-    int lane = first + thread;
-    bool waits = lane < lanes;
-    i64* own = m.noted + (waits ? lane : 0) * NOTED;
-    for (u32 enders = __ballot_sync(ALL, waits && own[TO_LINE] >= 0);; enders &= enders - 1) {
-      int next = enders ? __ffs(enders) - 1 : 32;
-      if (waits && thread < next) {
+  auto noted = [&](int lane) { return m.noted + lane * NOTED; };
+  exchange(
+      lanes, thread, [&](int lane) { return noted(lane)[TO_LINE] >= 0; },
+      [&](int lane) {
         const i64* state = row_of(m, lane) + F_NUMBERS;
         const i64 *line = m.numerals + state[N_BY_LINE], *phrase = m.numerals + state[N_BY_PHRASE];
+        i64* own = noted(lane);
         for (int k = 0; k < 3; k++) own[OF_LINE + k] = line[k], own[OF_PHRASE + k] = phrase[k];
-        waits = false;
-      }
-      __syncwarp();
-      if (thread == next) {
+      },
+      [&](int lane) {
+        const i64* own = noted(lane);
         note_number(own[NOTED_VALUE], own[NOTED_DIGITS], m.numerals + own[TO_LINE]);
         note_number(own[NOTED_VALUE], own[NOTED_DIGITS], m.numerals + own[TO_PHRASE]);
-      }
-      __syncwarp();
-      if (!enders) break;
-    }
-  }
+      });
 }
 
 // How the number in progress goes on, by its rank, by the line and by the phrase.

@@ -119,27 +119,19 @@ __device__ void observe_machine(const Memory& m, int lane, i64 position) {
   for (int k = 0; k < X_WIDTH; k++) state[k] = s[k];
 }
 
-// A warp takes the lanes in order to the table, 32 at a time: few calls come at once.
+// A warp takes the lanes in order to the table; few calls come at once.
 __device__ void exchange_calls(const Memory& m, int lanes, int thread) {
-  for (int first = 0; first < lanes; first += 32) {
-    int lane = first + thread;
-    bool waits = lane < lanes;
-    i64 called = waits ? m.calls[lane * 2] : -1, from = waits ? m.calls[lane * 2 + 1] : -1;
-    for (u32 callers = __ballot_sync(ALL, called >= 0);; callers &= callers - 1) {
-      int next = callers ? __ffs(callers) - 1 : 32;
-      if (waits && thread < next) {
-        m.calls[lane * 2 + 1] = from < 0 ? -1 : m.targets[from];
-        waits = false;
-      }
-      __syncwarp();
-      if (thread == next) {
+  exchange(
+      lanes, thread, [&](int lane) { return m.calls[lane * 2] >= 0; },
+      [&](int lane) {
+        i64* from = m.calls + lane * 2 + 1;
+        *from = *from < 0 ? -1 : m.targets[*from];
+      },
+      [&](int lane) {
+        i64 called = m.calls[lane * 2];
         m.targets[called & 255] = called;
         m.targets[256 + (called & 0xFFFF)] = called;
-      }
-      __syncwarp();
-      if (!callers) break;
-    }
-  }
+      });
 }
 
 // The byte at `position` by the last call of an address with the bytes so far, + 256; or 0.

@@ -1,7 +1,7 @@
 // Match models (../matches.py): where the last bytes were seen before, in any lane.
 
 // The entries of a match in m.matches, one i64 each.
-#define MATCH_WIDTH 7
+#define MATCH_WIDTH (A_HEAD + 1)
 
 __device__ i64* match_of(const Memory& m, int lane, int k) {
   return m.matches + (lane * m.models + k) * MATCH_WIDTH;
@@ -78,7 +78,7 @@ __device__ void expect_byte(const Memory& m, int lane) {
     if (match[A_POSITION])
       expected = m.past[match[A_POSITION]] | (i64)(class_of(match[A_LENGTH]) + 1) << 8;
   }
-  m.rows[lane * F_WIDTH + F_EXPECTED] = expected;
+  row_of(m, lane)[F_EXPECTED] = expected;
 }
 
 // Inputs of a model; returns 2 * (length class + 1) + bit, or 0 where it has none.

@@ -12,7 +12,7 @@ __device__ int squashed(const Memory& m, int st) { return m.squash[st + LIMIT]; 
 enum { LAST_BYTE, BEFORE_LAST, KINDS_OF, EXPECTS, FIELD_OF, PART_OF, HASH_OF, KNOWN = 8 };
 
 __device__ void know(const Bit& b, int lane) {
-  const i64* row = b.m.rows + lane * F_WIDTH;
+  const i64* row = row_of(b.m, lane);
   int* known = b.known + lane * KNOWN;
   known[LAST_BYTE] = row[F_C1];
   known[BEFORE_LAST] = row[F_C2];

@@ -194,8 +194,8 @@ __device__ void observe_rows(
   row[F_PLANE] = min(max(left + above - corner, 0), 255);
 }
 
-// Renews what a lane's own bytes tell. fully: else fields above are left out.
-__device__ void observe_alone(const Memory& m, int lane, i64 position, bool fully) {
+// Renews what a lane's own bytes tell.
+__device__ void observe_alone(const Memory& m, int lane, i64 position) {
   i64* row = row_of(m, lane);
   const unsigned char* past = m.past;
   i64 start = m.starts[lane];
@@ -204,7 +204,7 @@ __device__ void observe_alone(const Memory& m, int lane, i64 position, bool full
   observe_words(row, byte, kind);
   observe_lines(row, past, start, position, byte, kind);
   observe_nesting(row, byte, kind);
-  if (fully) observe_fields(row, past, position, byte);
+  if (m.fully) observe_fields(row, past, position, byte);
   observe_rows(row, past, start, position, byte, stride, unit);
 }
 

@@ -5,6 +5,7 @@ what they do, so that each number stands in one place.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
@@ -89,6 +90,7 @@ def tables_of(memory: Memory) -> dict[str, NDArray[Any]]:
     return {**TABLES, **{name: getattr(memory, name) for name in SHARED}}
 
 
+@cache
 def _pointers() -> dict[str, np.dtype[Any]]:
     sample = open_memory("lean", [1], network=True)
     found = {name: array.dtype for name, array in tables_of(sample).items()}
