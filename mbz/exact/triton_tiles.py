@@ -1,4 +1,4 @@
-"""How the Triton kernels cut their work: chosen by `benchmarks/exact_cuda.py` on one H100."""
+"""How the Triton kernels cut their work: chosen by `benchmarks/exact_cuda.py` on one H100 or H200."""
 
 from typing import NamedTuple
 
@@ -57,10 +57,10 @@ def heads_tile(rows: int) -> Tile:
 def look_tile(length: int, window: int) -> Look:
     """The tile of attention of so many positions in each lane."""
     if length == 1:
-        return Look(16, 64, 4, 2)
+        return Look(16, 64, 2, 1)
     return Look(64, 32, 4, 2) if window < 64 else Look(64, 64, 4, 3)
 
 
 def step_tile(heads: int) -> Step:
     """The tile of attention of single positions of so many key heads in all lanes."""
-    return Step(128, max(1, 1024 // heads), 4, 3)
+    return Step(128, max(1, 1024 // heads), 2, 3)
