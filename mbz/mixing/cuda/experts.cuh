@@ -2,9 +2,16 @@
 //
 // Python goes through the lanes, and in each through the experts 16 at a time; of each 16 all read
 // before one writes, and of two writes to one place that of the later expert counts.
-// Where no two experts share a bucket, each is learnt for all lanes at once.
+// Where no two experts share a bucket, each is learnt for all lanes at once; else first the slots of
+// those buckets change, lane by lane, and what was found in each is kept for the rest.
 
 #define MISSED (1 << 16)  // beside a check
+#define MARK (1u << 31)  // beside a number in the table
+// In `turn`, of an expert in a lane: `learn_slots` changes its slot, finds its next bucket, which is
+// noted beside these flags.
+#define SLOT_IN_TURN 1
+#define NEXT_IN_TURN 2
+#define IN_TURN 3
 #define INT_MOST 0x7FFFFFFF
 
 // The slot of its bucket that holds what is known of this bit.
@@ -52,20 +59,29 @@ __device__ int find_neighbour(const Memory& m, int first, int check) {
   return at;
 }
 
-// Puts a number above 0 into the table, or finds it there; returns what is there instead of nothing
-// or of one that is alike but for its low bits.
-__device__ u32 put_in(const Bit& b, u32 own, int low) {
+// Puts a number above 0 into the table, unless there is one that is alike but for its low bits;
+// returns where it is.
+__device__ u32* put_in(const Bit& b, u32 own, int low) {
   u32 mask = b.m.table - 1, *table = (u32*)b.table;
   for (u32 k = (own >> low) * F_STEP >> 7 & mask;; k = k + 1 & mask) {
     u32 other = atomicCAS(table + k, 0u, own);
-    if (!other || other >> low == own >> low) return other;
+    if (!other || (other & ~MARK) >> low == own >> low) return table + k;
   }
 }
 
-__device__ bool is_in(const Bit& b, u32 own) {
+// Whether a number is in the table and marked.
+__device__ bool is_marked(const Bit& b, u32 own) {
   u32 mask = b.m.table - 1, *table = (u32*)b.table;
   for (u32 k = own * F_STEP >> 7 & mask; table[k]; k = k + 1 & mask)
-    if (table[k] == own) return true;
+    if ((table[k] & ~MARK) == own) return table[k] & MARK;
+  return false;
+}
+
+// Marks a number that is in the table; returns whether it is.
+__device__ bool mark(const Bit& b, u32 own) {
+  u32 mask = b.m.table - 1, *table = (u32*)b.table;
+  for (u32 k = own * F_STEP >> 7 & mask; table[k]; k = k + 1 & mask)
+    if ((table[k] & ~MARK) == own) return table[k] = own | MARK;
   return false;
 }
 
@@ -73,33 +89,54 @@ __device__ void clear_table(const Bit& b, int words) {
   for (int k = threadIdx.x; k < words; k += blockDim.x) b.table[k] = 0;
 }
 
-// Says whether different experts share a bucket.
+// Says whether different experts share a bucket, and if so which.
 __device__ void find_crowds(const Bit& b, bool half, int lanes) {
-  const int experts = b.m.experts;
+  const int experts = b.m.experts, units = lanes * experts;
+  auto entry_of = [&](int unit) { return put_in(b, (b.at[unit] >> 4) + 1 << 7 | unit % experts, 7); };
   clear_table(b, b.m.table);
   if (threadIdx.x == 0) b.crowded[half] = 0;
   __syncthreads();
-  for (int unit = threadIdx.x; unit < lanes * experts; unit += blockDim.x) {
-    u32 own = (b.at[unit] >> 4) + 1 << 7 | unit % experts, other = put_in(b, own, 7);
-    if (other && other != own) b.crowded[half] = 1;
+  for (int unit = threadIdx.x; unit < units; unit += blockDim.x) {
+    u32* entry = entry_of(unit);
+    if ((*entry & 127) == unit % experts) continue;
+    *entry |= MARK;  // several write the same
+    b.crowded[half] = 1;
   }
+  __syncthreads();
+  if (!b.crowded[half]) return;
+  for (int unit = threadIdx.x; unit < units; unit += blockDim.x)
+    b.turn[unit] = *entry_of(unit) & MARK ? SLOT_IN_TURN : 0;
   __syncthreads();
 }
 
 // Says whether a bucket that a lane takes in the middle of the byte might be one where a later lane
-// is still to learn the bit before.
+// is still to learn the bit before, and if so which may be concerned: as a context has its bucket
+// among four, all that have one or want one among such four.
 __device__ void find_clash(const Bit& b, int lanes) {
   const Memory& m = b.m;
+  const int units = lanes * m.experts;
+  auto next_of = [&](int unit, int* check) {
+    int lane = unit / m.experts;
+    return place_of(m, lane, unit % m.experts, b.partial[lane] << 1 | b.bits[lane], check);
+  };
+  int check;
   clear_table(b, m.table);
   if (threadIdx.x == 0) *b.clash = 0;
   __syncthreads();
-  for (int unit = threadIdx.x; unit < lanes * m.experts; unit += blockDim.x)
+  for (int unit = threadIdx.x; unit < units; unit += blockDim.x)
     put_in(b, (b.at[unit] >> 6) + 1, 0);
   __syncthreads();
-  for (int unit = threadIdx.x; unit < lanes * m.experts; unit += blockDim.x) {
-    int lane = unit / m.experts, check;
-    int at = place_of(m, lane, unit % m.experts, b.partial[lane] << 1 | b.bits[lane], &check);
-    if ((int)(m.slots[at] >> 16) != check && is_in(b, (at >> 6) + 1)) *b.clash = 1;
+  for (int unit = threadIdx.x; unit < units; unit += blockDim.x) {
+    int next = next_of(unit, &check);
+    if ((int)(m.slots[next] >> 16) != check && mark(b, (next >> 6) + 1)) *b.clash = 1;
+  }
+  __syncthreads();
+  if (!*b.clash) return;
+  for (int unit = threadIdx.x; unit < units; unit += blockDim.x) {
+    int turn = b.crowded[0] ? b.turn[unit] : 0;
+    if (is_marked(b, (b.at[unit] >> 6) + 1)) turn |= SLOT_IN_TURN;
+    if (is_marked(b, (next_of(unit, &check) >> 6) + 1)) turn |= NEXT_IN_TURN;
+    b.turn[unit] = turn;
   }
   __syncthreads();
 }
@@ -160,15 +197,21 @@ __device__ void find_buckets(const Bit& b, bool half, int lanes) {
   const int units = lanes * m.experts, first = threadIdx.x, step = blockDim.x;
   int *lists = b.table, *missed = b.table + m.table / 2;
   const int mask = m.table / 2 - 1;
+  auto is_found = [&](int unit) { return half && *b.clash && b.turn[unit] & NEXT_IN_TURN; };
   clear_table(b, m.table);
   __syncthreads();
   for (int unit = first; unit < units; unit += step) {
+    if (is_found(unit)) {
+      b.at[unit] = b.turn[unit] & ~IN_TURN;
+      continue;
+    }
     int lane = unit / m.experts;
     b.at[unit] = place_of(m, lane, unit % m.experts, half ? b.partial[lane] : 0, b.check + unit);
     if (misses(b, unit)) missed[b.at[unit] >> 6 & mask] = 1;
   }
   __syncthreads();
   for (int unit = first; unit < units; unit += step) {
+    if (is_found(unit)) continue;
     int place = b.at[unit] >> 6 & mask;
     if (missed[place])
       b.turn[unit] = atomicExch(lists + place, unit + 1) - 1;
@@ -182,19 +225,25 @@ __device__ void find_buckets(const Bit& b, bool half, int lanes) {
   find_crowds(b, half, lanes);
 }
 
-// A warp does the same for the second half of one lane's byte, which begins with these bits.
-__device__ void find_buckets_alone(const Bit& b, int lane, int bits, int thread) {
+// A warp does the same for one lane in the middle of its byte, which begins with these bits, where
+// that is to be done in turn.
+__device__ void find_next(const Bit& b, int lane, int bits, int thread) {
   const Memory& m = b.m;
-  const int first = lane * m.experts;
-  for (int e = thread; e < m.experts; e += 32) {
-    b.at[first + e] = place_of(m, lane, e, bits, b.check + first + e);
-    if (misses(b, first + e)) b.check[first + e] |= MISSED;
+  const int first = lane * m.experts, end = first + m.experts;
+  int missed = 0;
+  for (int unit = first + thread; unit < end; unit += 32) {
+    if (!(b.turn[unit] & NEXT_IN_TURN)) continue;
+    int at = place_of(m, lane, unit - first, bits, b.check + unit);
+    b.turn[unit] |= at;
+    if ((int)(m.slots[at] >> 16) != b.check[unit]) b.check[unit] |= MISSED, missed = 1;
   }
   __syncwarp();
-  for (int unit = first; unit < first + m.experts && thread == 0; unit++) {
-    if (!(b.check[unit] & MISSED)) continue;
+  if (!__ballot_sync(ALL, missed)) return;
+  for (int unit = first; unit < end && thread == 0; unit++) {
+    int turn = b.turn[unit];
+    if (!(turn & NEXT_IN_TURN) || !(b.check[unit] & MISSED)) continue;
     b.check[unit] &= ~MISSED;
-    b.at[unit] = find_neighbour(m, b.at[unit], b.check[unit]);
+    b.turn[unit] = find_neighbour(m, turn & ~IN_TURN, b.check[unit]) | (turn & IN_TURN);
   }
   __syncwarp();
 }
@@ -243,18 +292,21 @@ __device__ u32 noted_run(u32 head, int byte) {
   return head >> 16 << 16 | byte << 8 | length;
 }
 
-// A warp learns a bit of all lanes in experts that share no bucket with others.
+// A warp learns a bit of all lanes in experts.
 __device__ void learn_experts(const Bit& b, int job, int bit, int lanes, int thread) {
   const Memory& m = b.m;
+  const bool in_turn = b.crowded[bit > 3] || (bit == 3 && *b.clash);
   for (int first = 0; first < lanes; first += 32) {
     const auto [e, lane, is] = share_of(job, m.experts, first, lanes, thread);
     const int unit = lane * m.experts + e, y = is ? b.bits[lane] : 0;
     const u32 ones = __ballot_sync(ALL, y);
-    int place = is ? b.at[unit] + node_of(bit, b.partial[lane]) : 0;
-    u32 slot = !is ? 0 : first ? m.slots[place] : b.slot[unit];
+    // `learn_slots` has done the others.
+    const bool own = is && !(in_turn && b.turn[unit] & SLOT_IN_TURN);
+    int place = own ? b.at[unit] + node_of(bit, b.partial[lane]) : 0;
+    u32 slot = !is ? 0 : own && first ? m.slots[place] : b.slot[unit];
     // Lanes in the same context find what those before have learnt there.
-    u32 same = __match_any_sync(ALL, is ? place : -1);
-    for (u32 left = is ? same & ((1u << thread) - 1) : 0; left; left &= left - 1)
+    u32 same = __match_any_sync(ALL, own ? place : -1);
+    for (u32 left = own ? same & ((1u << thread) - 1) : 0; left; left &= left - 1)
       slot = slot_after(m, slot, ones >> (__ffs(left) - 1) & 1);
     int state = slot & 255, count = slot >> 8 & 63, run = is && m.full ? b.run_key[unit] : -1;
     bool known = is && state;
@@ -264,7 +316,7 @@ __device__ void learn_experts(const Bit& b, int job, int bit, int lanes, int thr
         open_turn(m.slot_chance, known, key, thread),
         open_turn(m.run_chance, run >= 0, (e << 9) + (run >> 1), thread),
     };
-    if (is && same >> thread == 1) m.slots[place] = slot_after(m, slot, y);
+    if (own && same >> thread == 1) m.slots[place] = slot_after(m, slot, y);
     const u32 hits = __ballot_sync(ALL, run >= 0 && (run & 1) == y);
     close_turns(m, turns, {ones, ones, hits}, {C_STATE_LIMIT, C_SLOT_LIMIT, C_RUN_LIMIT});
     __syncwarp();
@@ -302,32 +354,22 @@ __device__ void change(const Memory& m, bool is, int place, int thread, Change c
   }
 }
 
-__device__ void learn_alone(const Memory& m, int* value, int y, int limit) {
-  *value = adapted(m, *value, y, limit);
-}
-
-// A warp learns a bit of all lanes in all experts, lane by lane; if there is a clash, each lane finds
-// its next buckets before the next one learns.
-__device__ void learn_crowd(const Bit& b, int bit, int lanes, int thread) {
+// A warp changes the slots that are changed in turn, lane by lane; if there is a clash, each lane
+// finds its next buckets before the next one does so.
+__device__ void learn_slots(const Bit& b, int bit, int lanes, int thread) {
   const Memory& m = b.m;
   for (int lane = 0; lane < lanes; lane++) {
     const int node = node_of(bit, b.partial[lane]), y = b.bits[lane];
     for (int e = thread; e - thread < m.experts; e += 32) {
       const int unit = lane * m.experts + e;
-      const bool is = e < m.experts;
+      const bool is = e < m.experts && b.turn[unit] & SLOT_IN_TURN;
+      if (!__ballot_sync(ALL, is)) continue;
       change(m, is, is ? b.at[unit] + node : 0, thread, [&](u32 slot) {
-        int state = slot & 255, count = slot >> 8 & 63;
-        if (state) {
-          int key = (e * COUNTS + count) * BUCKETS + b.slot_key[unit];
-          learn_alone(m, m.state_chance + (e << 11) + (bit << 8) + state, y, C_STATE_LIMIT);
-          learn_alone(m, m.slot_chance + key, y, C_SLOT_LIMIT);
-        }
+        b.slot[unit] = slot;
         return slot_after(m, slot, y);
       });
-      int run = is && m.full ? b.run_key[unit] : -1;
-      if (run >= 0) learn_alone(m, m.run_chance + (e << 9) + (run >> 1), (run & 1) == y, C_RUN_LIMIT);
     }
-    if (bit == 3 && *b.clash) find_buckets_alone(b, lane, b.partial[lane] << 1 | y, thread);
+    if (bit == 3 && *b.clash) find_next(b, lane, b.partial[lane] << 1 | y, thread);
   }
 }
 

@@ -116,13 +116,16 @@ __device__ void predict(const Bit& b, int bit, int lanes) {
 // the other, the longest first.
 __device__ void update(const Bit& b, i64 t, int bit, int lanes) {
   const Memory& m = b.m;
-  const int thread = threadIdx.x % 32, half = bit > 3;
+  const int thread = threadIdx.x % 32;
   const bool last = bit == 7;
   find_errors(b, t, lanes);
   if (bit == 3) find_clash(b, lanes);
   for (int lane = threadIdx.x; lane < lanes; lane += blockDim.x) b.seen[lane] = 0;
   __syncthreads();
-  const bool in_order = b.crowded[half] || (bit == 3 && *b.clash);
+  if (b.crowded[bit > 3] || (bit == 3 && *b.clash)) {
+    if (threadIdx.x < 32) learn_slots(b, bit, lanes, thread);
+    __syncthreads();
+  }
   const int of_experts = jobs_for(m.experts, lanes), of_models = jobs_for(m.models, lanes);
   const int of_calibrations = jobs_for(4, lanes);
   for (;;) {
@@ -144,13 +147,12 @@ __device__ void update(const Bit& b, i64 t, int bit, int lanes) {
       job -= 2;
     }
     if (job < of_experts) {
-      if (!in_order) learn_experts(b, job, bit, lanes, thread);
+      learn_experts(b, job, bit, lanes, thread);
       if (last && m.full && !b.crowded[0]) note_runs(b, job, lanes, thread);
       continue;
     }
     job -= of_experts;
     if (job == 0) {
-      if (in_order) learn_crowd(b, bit, lanes, thread);
       if (last && m.full && b.crowded[0]) note_crowd(b, lanes, thread);
     } else if (--job < m.sets) {
       learn_rows<4, 32>(m.weights, m.width, b.x, b.chosen + job, b.outputs + job, m.sets, lanes,
@@ -176,10 +178,7 @@ __device__ void update(const Bit& b, i64 t, int bit, int lanes) {
     b.partial[lane] = b.partial[lane] << 1 | b.bits[lane];
   if (bit == 3) {
     __syncthreads();
-    if (*b.clash)
-      find_crowds(b, true, lanes);
-    else
-      find_buckets(b, true, lanes);
+    find_buckets(b, true, lanes);
   }
   __syncthreads();
 }
