@@ -8,7 +8,7 @@
 #define MISSED (1 << 16)  // beside a check
 #define MARK (1u << 31)  // beside a number in the table
 // In `turn`, of an expert in a lane: `learn_slots` changes its slot, finds its next bucket, which is
-// noted beside these flags.
+// noted beside these flags. The first is in `run_at`, too, for `note_crowd`.
 #define SLOT_IN_TURN 1
 #define NEXT_IN_TURN 2
 #define IN_TURN 3
@@ -104,8 +104,10 @@ __device__ void find_crowds(const Bit& b, bool half, int lanes) {
   }
   __syncthreads();
   if (!b.crowded[half]) return;
-  for (int unit = threadIdx.x; unit < units; unit += blockDim.x)
+  for (int unit = threadIdx.x; unit < units; unit += blockDim.x) {
     b.turn[unit] = *entry_of(unit) & MARK ? SLOT_IN_TURN : 0;
+    if (!half) b.run_at[unit] |= b.turn[unit];
+  }
   __syncthreads();
 }
 
@@ -328,12 +330,12 @@ __device__ void note_runs(const Bit& b, int job, int lanes, int thread) {
   const Memory& m = b.m;
   for (int first = 0; first < lanes; first += 32) {
     const auto [e, lane, is] = share_of(job, m.experts, first, lanes, thread);
-    const int unit = lane * m.experts + e;
-    int place = is ? b.run_at[unit] : 0;
-    u32 head = is ? b.run_head[unit] : 0, now = is ? m.slots[place] : 0;
-    u32 same = __match_any_sync(ALL, is ? place : -1);
+    const int unit = lane * m.experts + e, place = is ? b.run_at[unit] : 0;
+    const bool own = is && !(place & SLOT_IN_TURN);  // `note_crowd` does the others
+    u32 head = own ? b.run_head[unit] : 0, now = own ? m.slots[place] : 0;
+    u32 same = __match_any_sync(ALL, own ? place : -1);
     // Or has another context taken the bucket meanwhile?
-    same &= __ballot_sync(ALL, is && head >> 16 == now >> 16);
+    same &= __ballot_sync(ALL, own && head >> 16 == now >> 16);
     if (same >> thread == 1) m.slots[place] = noted_run(head, b.byte(lane));
     __syncwarp();
   }
@@ -377,9 +379,10 @@ __device__ void note_crowd(const Bit& b, int lanes, int thread) {
   const Memory& m = b.m;
   for (int lane = 0; lane < lanes; lane++)
     for (int e = thread; e - thread < m.experts; e += 32) {
-      const int unit = lane * m.experts + e;
-      const bool is = e < m.experts;
-      change(m, is, is ? b.run_at[unit] : 0, thread, [&](u32 now) {
+      const int unit = lane * m.experts + e, place = e < m.experts ? b.run_at[unit] : 0;
+      const bool is = place & SLOT_IN_TURN;
+      if (!__ballot_sync(ALL, is)) continue;
+      change(m, is, place & ~SLOT_IN_TURN, thread, [&](u32 now) {
         u32 head = b.run_head[unit];
         return head >> 16 == now >> 16 ? noted_run(head, b.byte(lane)) : now;
       });

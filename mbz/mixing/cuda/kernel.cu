@@ -148,7 +148,7 @@ __device__ void update(const Bit& b, i64 t, int bit, int lanes) {
     }
     if (job < of_experts) {
       learn_experts(b, job, bit, lanes, thread);
-      if (last && m.full && !b.crowded[0]) note_runs(b, job, lanes, thread);
+      if (last && m.full) note_runs(b, job, lanes, thread);
       continue;
     }
     job -= of_experts;
