@@ -168,7 +168,8 @@ class Steps:
             self.before_BH.copy_(before_BH)
             torch.cuda.synchronize()
             self.graphs[starts] = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graphs[starts]):
+            # Graphs of an earlier predictor may be collected meanwhile, which is no error.
+            with torch.cuda.graph(self.graphs[starts], capture_error_mode="relaxed"):
                 self.step(starts=starts)
         self.graphs[starts].replay()
 

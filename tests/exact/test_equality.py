@@ -1,6 +1,7 @@
 """Every backend gives the bits of the reference, however the work is cut."""
 
 import ctypes
+import gc
 import itertools
 from dataclasses import replace
 
@@ -20,7 +21,7 @@ from mbz.exact.selftest import digest
 from mbz.exact.torch_arithmetic import Arithmetic
 from mbz.exact.torch_backend import TorchPredictor, pieces
 from mbz.exact.torch_matrix import FloatMatrix, Int8Matrix, sound
-from mbz.exact.torch_steps import SteppingPredictor
+from mbz.exact.torch_steps import SteppingPredictor, Steps
 from mbz.weights import LARGEST_SCALE
 
 LANES, LENGTH = 3, 100  # the longest ring of the test models is 2 * 6 patches of 4 bytes
@@ -93,6 +94,25 @@ def test_parallel_step_and_reference_agree(model, expected, backend):
     predictor = opened(model, backend)
     np.testing.assert_array_equal(scored(predictor, symbols(), []), expected)
     np.testing.assert_array_equal(stepped(predictor, symbols()), expected)
+
+
+@pytest.mark.gpu
+def test_graphs_may_be_collected_while_others_are_recorded(model, expected, monkeypatch):
+    step, recording = Steps.step, []
+
+    def collecting(self, *, starts):
+        if torch.cuda.is_current_stream_capturing():
+            recording.append(gc.collect())
+        step(self, starts=starts)
+
+    gc.disable()
+    try:
+        stepped(opened(model, "cuda-float"), symbols())  # it and its steps know each other
+        monkeypatch.setattr(Steps, "step", collecting)
+        np.testing.assert_array_equal(stepped(opened(model, "cuda-float"), symbols()), expected)
+    finally:
+        gc.enable()
+    assert recording[0] > 0
 
 
 @pytest.mark.parametrize("backend", CPU)
