@@ -227,7 +227,7 @@ class Bench:
     def looks(self) -> None:
         """The same of heads and attention, in scoring and in steps."""
         predictor = self.opened("fused")
-        for lanes, length in ((64, 512), (512, 64), (512, 1), (8, 1)):
+        for lanes, length in ((64, 512), (512, 64), (1024, 1), (8, 1)):
             heads_and_looks(predictor, lanes, length)
 
 
@@ -364,7 +364,7 @@ def heads_and_looks(predictor: FusedPredictor, lanes: int, length: int) -> None:
         )  # fmt: skip
         heads = block.heads(a, *parts, heads_tile(len(x)))
         if count == 1:
-            sizes = ((16, 32, 2, 2), (16, 64, 4, 2), (16, 128, 4, 2))
+            sizes = ((16, 32, 2, 2), (16, 64, 2, 1), (16, 64, 4, 2), (16, 128, 4, 2))
         else:
             sizes = ((64, 64, 4, 2), (64, 64, 4, 3), (64, 64, 4, 4), (64, 128, 4, 3),
                      (64, 32, 4, 2), (64, 32, 4, 4), (128, 64, 8, 3), (128, 32, 4, 3))  # fmt: skip

@@ -1,4 +1,4 @@
-"""How the Triton kernels cut their work: chosen by `benchmarks/exact_cuda.py` on one H100 or H200."""
+"""How the Triton kernels cut their work: chosen by `benchmarks/exact_cuda.py` on H100 and H200."""
 
 from typing import NamedTuple
 
