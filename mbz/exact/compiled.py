@@ -9,8 +9,13 @@ from mbz.compiled import PART, compiler
 if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise ImportError("numba is turned off, and the kernels need it")
 
-_NAMES = ("vectors", "rows", "attention", "kernels", "memory", "crew", "../pointers", "../records")
-_SOURCES = [Path(__file__).parent / f"{name}.py" for name in _NAMES]
+_HERE = Path(__file__).parent
+_NAMES = ("vector_code", "vectors", "units", "rows", "attention", "kernels", "memory", "crew")
+_SHARED = ("pointers", "records")
+_SOURCES = [
+    *(_HERE / f"{name}.py" for name in _NAMES),
+    *(_HERE.parent / f"{name}.py" for name in _SHARED),
+]
 
 function = compiler(_SOURCES)
 """Decorator of a function that Python calls, or that is called by its address."""

@@ -12,7 +12,16 @@ from mbz.exact import fixed
 from mbz.exact.attention import attend
 from mbz.exact.compiled import function, part
 from mbz.exact.memory import Job, kind_of
-from mbz.exact.rows import add, ordered, product, quantise, root_of, unordered
+from mbz.exact.rows import (
+    add,
+    hidden_product,
+    ordered,
+    product,
+    quantise,
+    quantise_hidden,
+    root_of,
+    unordered,
+)
 from mbz.records import at_address
 
 STEP = fixed.STEP
@@ -45,15 +54,21 @@ def layers(s, ring, z, x, lanes, count, t, tables):
         product(z.q, rows, s.out[layer], z.sums)
         add(x, z, s.out_scale[layer], rows)
         product(z.q, rows, s.up[layer], z.sums)
-        scale, hidden = s.up_scale[layer], z.hidden
+        scale = s.up_scale[layer]
+        hidden = z.hidden[: scale.size]
+        z.hidden_q[scale.size :] = 0
         for m in range(rows):
             sums = z.sums[m]
             for i in range(scale.size):
                 u = max(np.float32(sums[i]) * scale[i], ZERO)
                 hidden[i] = u * u
-            largest, _ = quantise(hidden, scale.size, z.q[m])
+            largest, z.hidden_counts[m] = quantise_hidden(
+                hidden, z.hidden_q, z.hidden_values[m], z.hidden_places[m]
+            )
             z.factor[m] = (largest * STEP) / z.squares[m]
-        product(z.q, rows, s.down[layer], z.sums)
+        hidden_product(
+            z.hidden_values, z.hidden_places, z.hidden_counts, rows, s.down[layer], z.sums
+        )
         add(x, z, s.down_scale[layer], rows)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mbz.config import ModelConfig, StackConfig
 from mbz.exact import fixed
+from mbz.exact.units import SPAN, TOGETHER, packed_units
 from mbz.exact.vectors import GROUP, HEAD, LEFT, OUTPUTS, packed
 from mbz.records import Record, array_kind
 from mbz.weights import Tensors
@@ -32,6 +33,7 @@ Left2 = Annotated[Array, LEFT, 2]
 Longs1 = Annotated[Array, I64, 1]
 Shorts2 = Annotated[Array, I16, 2]
 Shorts5 = Annotated[Array, I16, 5]
+Symbols1 = Annotated[Array, np.uint8, 1]
 Symbols2 = Annotated[Array, np.uint8, 2]
 
 
@@ -46,7 +48,7 @@ def held(array: Array) -> Array:
 
 
 class Layers(NamedTuple):
-    """The weights of a stack; matrices (L, blocks, ..) are packed."""
+    """The weights of a stack; matrices (L, blocks, ..) are packed, the last by hidden unit."""
 
     qkv: Bytes4
     qkv_scale: Floats2
@@ -126,6 +128,10 @@ class Scratch(NamedTuple):
     sums: Ints2
     out: Floats2
     hidden: Floats1
+    hidden_q: Symbols1
+    hidden_values: Symbols2  # (M, F + ..) what is not zero of hidden rows, 1 .. 127
+    hidden_places: Ints2  # (M, F + ..) where their units are in a span
+    hidden_counts: Longs1  # (M,)
     factor: Floats1
     squares: Floats1
     head: Floats1
@@ -170,7 +176,8 @@ def layers_of(tensors: Tensors, name: str, c: StackConfig | None) -> Layers:
 
     matrices: list[Array] = []
     for part in ("qkv", "out", "up", "down"):
-        matrices += [packed(stacked(f"{part}.weight")), stacked(f"{part}.scale")]
+        pack = packed_units if part == "down" else packed
+        matrices += [pack(stacked(f"{part}.weight")), stacked(f"{part}.scale")]
     rotary = held(tensors[f"{name}.rotary"])
     scale = np.array([fixed.value_scale(c.head_dim)], F32)
     return Layers._make([*matrices, stacked("sharpness"), rotary, scale])
@@ -248,6 +255,7 @@ def scratch_of(config: ModelConfig, rows: int) -> Scratch:
     heads = max(s.heads // s.kv_heads for s in stacks)
     width = above(max(s.head_dim for s in stacks), OUTPUTS)
     shared = 1 if config.projection == "dense" else patch
+    hidden = max(s.hidden for s in stacks)
     return Scratch(
         np.zeros((rows, narrow), F32),
         np.zeros((rows, wide), F32),
@@ -255,9 +263,13 @@ def scratch_of(config: ModelConfig, rows: int) -> Scratch:
         np.zeros((rows, patch * narrow), F32),
         np.zeros((rows, above(inputs, GROUP)), LEFT),
         np.zeros((rows * shared if shared > 1 else 0, above(wide // patch, GROUP)), LEFT),
-        np.zeros((rows * shared, above(outputs, OUTPUTS)), I32),
+        np.zeros((rows * shared, above(outputs, max(OUTPUTS, SPAN))), I32),
         np.zeros((rows, max(wide, narrow)), F32),
-        np.zeros(max(s.hidden for s in stacks), F32),
+        np.zeros(hidden, F32),
+        np.zeros(above(hidden, 64), np.uint8),
+        np.zeros((rows, hidden + TOGETHER), np.uint8),
+        np.zeros((rows, hidden + TOGETHER), I32),
+        np.zeros(rows, I64),
         np.zeros(rows, F32),
         np.zeros(rows, F32),
         np.zeros(width, F32),

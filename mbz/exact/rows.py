@@ -10,6 +10,7 @@ import numpy as np
 
 from mbz.exact import fixed
 from mbz.exact.compiled import function, part
+from mbz.exact.units import SPAN, TOGETHER, lowest, nonzero, unit_dots
 from mbz.exact.vectors import MOST, OFFSET, OUTPUTS, bits, dots_1, dots_2, dots_3, dots_4, unbits
 
 ROOT_SHIFT = 23 - fixed.ROOT_BITS
@@ -33,6 +34,32 @@ def quantise(x, size, q):
         q[i] = np.int32(n + np.int32(OFFSET))
         total = np.int32(total + np.int32(n * n))
     return largest, np.float32(max(total, np.int32(1)))
+
+
+@part
+def quantise_hidden(x, q, values, places):
+    """2.1 of a row that is nowhere negative: what is not zero, for `unit_dots`, by way of q.
+
+    Returns the largest, and how many there are.
+    """
+    top = np.int32(0)
+    for i in range(x.size):
+        top = max(top, bits(x[i]))
+    largest = max(unbits(top), SMALLEST)
+    inverse = FULL / largest
+    for i in range(x.size):
+        q[i] = np.uint8(np.int32(np.rint(x[i] * inverse)))
+    count = 0
+    for first in range(0, x.size, 64):
+        marks = nonzero(q, first)
+        while marks:
+            unit = first + lowest(marks)
+            values[count], places[count] = q[unit], unit * SPAN
+            count += 1
+            marks &= marks - 1
+    for i in range(count, count + TOGETHER - 1):
+        values[i], places[i] = 0, 0
+    return largest, count
 
 
 @part
@@ -77,6 +104,14 @@ def product(q, rows, w, sums):
     """Sums of products of the rows of q with all columns of w."""
     for n in range(w.shape[0]):
         times(q, rows, w, n, sums, n * OUTPUTS)
+
+
+@function
+def hidden_product(values, places, counts, rows, w, sums):
+    """`product` of hidden rows, of what `quantise_hidden` lists, with a matrix by hidden unit."""
+    for n in range(w.shape[0]):
+        for m in range(rows):
+            unit_dots(values, places, m, counts[m], w, n, sums)
 
 
 @part

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mbz.config import MAX_PATCH_WIDTH
-from mbz.exact import COUNT_SUM, Predictor, compiled_backend, vectors
+from mbz.exact import COUNT_SUM, Predictor, compiled_backend, units, vectors
 from mbz.exact.compiled_backend import CompiledPredictor
 from mbz.exact.reference import ReferencePredictor, Root, sum_of_squares
-from mbz.exact.rows import product
+from mbz.exact.rows import hidden_product, product
 from mbz.exact.selftest import digest
 from mbz.exact.torch_arithmetic import Arithmetic
 from mbz.exact.torch_backend import TorchPredictor, pieces
@@ -197,6 +197,27 @@ def test_products_of_the_largest_operands_are_exact(terms, rows):
     sums = np.zeros((rows, len(blocks) * vectors.OUTPUTS), np.int32)
     product(left, rows, blocks, sums)
     np.testing.assert_array_equal(sums[:, : len(weight)], q @ weight.T.astype(np.int64))
+
+
+@pytest.mark.parametrize("width", [1, 2, 5, 64, 1023, 8321])
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+def test_products_of_hidden_units_are_exact(width, share):
+    rng = np.random.default_rng(width)
+    index = np.arange(width)
+    signs = (index * index % 7 < 4) * 254 - 127
+    weight = np.stack([signs, -signs, abs(signs), -abs(signs), index % 255 - 127] * 20)
+    hidden = np.where(rng.random((3, width)) < share, rng.integers(1, 128, (3, width)), 0)
+    hidden[0] = np.where(hidden[0] > 0, 127, 0)
+    values = np.zeros((3, width + units.TOGETHER), np.uint8)
+    places = np.zeros(values.shape, np.int32)
+    counts = np.count_nonzero(hidden, 1)
+    for m, count in enumerate(counts):
+        [found] = np.nonzero(hidden[m])
+        values[m, :count], places[m, :count] = hidden[m, found], found * units.SPAN
+    blocks = units.packed_units(weight.astype(np.int8))
+    sums = np.full((3, len(blocks) * units.SPAN), -1, np.int32)
+    hidden_product(values, places, counts, 3, blocks, sums)
+    np.testing.assert_array_equal(sums[:, : len(weight)], hidden @ weight.T)
 
 
 def test_the_future_does_not_leak(model, expected):
