@@ -44,9 +44,20 @@ def compiler(sources: Iterable[Path], **options: bool) -> Callable[[Callable[...
             # By itself numba looks at the one file only, and goes on with old code of others.
             cache._cache_file._source_stamp = stamp  # noqa: SLF001
             compiled.compile = _without_literals(compiled.compile)
+            cache.load_overload = _loading(cache)
         return compiled
 
     return function
+
+
+def _loading(cache: Any) -> Callable[..., Any]:  # noqa: ANN401 - numba's cache of a function
+    """Loads what is kept, without the half a second in which numba learns all it can compile."""
+
+    def load_overload(kinds: Any, context: Any) -> Any:  # noqa: ANN401 - numba's own types
+        with cache._guard_against_spurious_io_errors():  # noqa: SLF001
+            return cache._load_overload(kinds, context)  # noqa: SLF001
+
+    return load_overload
 
 
 def _without_literals(compile_: Callable[[Any], Any]) -> Callable[[Any], Any]:
