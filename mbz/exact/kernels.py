@@ -22,6 +22,7 @@ from mbz.exact.rows import (
     root_of,
     unordered,
 )
+from mbz.exact.units import DENSE_FROM, DENSE_ROWS
 from mbz.records import at_address
 
 STEP = fixed.STEP
@@ -55,20 +56,20 @@ def layers(s, ring, z, x, lanes, count, t, tables):
         add(x, z, s.out_scale[layer], rows)
         product(z.q, rows, s.up[layer], z.sums)
         scale = s.up_scale[layer]
-        hidden = z.hidden[: scale.size]
-        z.hidden_q[scale.size :] = 0
+        hidden, active = z.hidden[: scale.size], 0
         for m in range(rows):
             sums = z.sums[m]
             for i in range(scale.size):
                 u = max(np.float32(sums[i]) * scale[i], ZERO)
                 hidden[i] = u * u
-            largest, z.hidden_counts[m] = quantise_hidden(
-                hidden, z.hidden_q, z.hidden_values[m], z.hidden_places[m]
-            )
+            largest, found = quantise_hidden(hidden, z.hidden_q[m])
+            active += found
             z.factor[m] = (largest * STEP) / z.squares[m]
-        hidden_product(
-            z.hidden_values, z.hidden_places, z.hidden_counts, rows, s.down[layer], z.sums
-        )
+        if rows >= DENSE_ROWS and active * DENSE_FROM > rows * scale.size:
+            product(z.hidden_q, rows, s.down_dense[layer], z.sums)
+        else:
+            units, places = z.unit_values, z.unit_places
+            hidden_product(z.hidden_q, rows, s.down[layer], units, places, z.unit_counts, z.sums)
         add(x, z, s.down_scale[layer], rows)
 
 

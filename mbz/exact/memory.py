@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mbz.config import ModelConfig, StackConfig
 from mbz.exact import fixed
 from mbz.exact.units import SPAN, TOGETHER, packed_units
+from mbz.exact.vector_code import HAS_VNNI
 from mbz.exact.vectors import GROUP, HEAD, LEFT, OUTPUTS, packed
 from mbz.records import Record, array_kind
 from mbz.weights import Tensors
@@ -33,7 +34,6 @@ Left2 = Annotated[Array, LEFT, 2]
 Longs1 = Annotated[Array, I64, 1]
 Shorts2 = Annotated[Array, I16, 2]
 Shorts5 = Annotated[Array, I16, 5]
-Symbols1 = Annotated[Array, np.uint8, 1]
 Symbols2 = Annotated[Array, np.uint8, 2]
 
 
@@ -48,7 +48,7 @@ def held(array: Array) -> Array:
 
 
 class Layers(NamedTuple):
-    """The weights of a stack; matrices (L, blocks, ..) are packed, the last by hidden unit."""
+    """The weights of a stack; matrices (L, blocks, ..) are packed, `down` by hidden unit."""
 
     qkv: Bytes4
     qkv_scale: Floats2
@@ -57,6 +57,7 @@ class Layers(NamedTuple):
     up: Bytes4
     up_scale: Floats2
     down: Bytes4
+    down_dense: Bytes4  # where that may be faster, or empty
     down_scale: Floats2
     sharpness: Floats2  # (L, H)
     rotary: Floats3  # (2, 2W, E / 2)
@@ -128,10 +129,10 @@ class Scratch(NamedTuple):
     sums: Ints2
     out: Floats2
     hidden: Floats1
-    hidden_q: Symbols1
-    hidden_values: Symbols2  # (M, F + ..) what is not zero of hidden rows, 1 .. 127
-    hidden_places: Ints2  # (M, F + ..) where their units are in a span
-    hidden_counts: Longs1  # (M,)
+    hidden_q: Symbols2  # (M, F and more) integers of hidden rows, 0 .. 127
+    unit_values: Symbols2  # (M, F and more) those that are not zero
+    unit_places: Ints2  # (M, F and more) where their units are in a span
+    unit_counts: Longs1  # (M,)
     factor: Floats1
     squares: Floats1
     head: Floats1
@@ -169,15 +170,17 @@ def layers_of(tensors: Tensors, name: str, c: StackConfig | None) -> Layers:
     """The weights of a stack; of None, none."""
     if c is None:
         w, s = np.zeros((0, 0, 0, 0), I8), np.zeros((0, 1), F32)
-        return Layers(w, s, w, s, w, s, w, s, s, np.zeros((2, 2, 1), F32), np.zeros(1, F32))
+        return Layers(w, s, w, s, w, s, w, w, s, s, np.zeros((2, 2, 1), F32), np.zeros(1, F32))
 
     def stacked(part: str) -> Array:
         return np.stack([tensors[f"{name}.{i}.{part}"] for i in range(c.layers)])
 
     matrices: list[Array] = []
-    for part in ("qkv", "out", "up", "down"):
-        pack = packed_units if part == "down" else packed
-        matrices += [pack(stacked(f"{part}.weight")), stacked(f"{part}.scale")]
+    for part in ("qkv", "out", "up"):
+        matrices += [packed(stacked(f"{part}.weight")), stacked(f"{part}.scale")]
+    down = stacked("down.weight")
+    dense = packed(down, 0) if HAS_VNNI else np.zeros((c.layers, 0, 0, 0), I8)
+    matrices += [packed_units(down), dense, stacked("down.scale")]
     rotary = held(tensors[f"{name}.rotary"])
     scale = np.array([fixed.value_scale(c.head_dim)], F32)
     return Layers._make([*matrices, stacked("sharpness"), rotary, scale])
@@ -266,7 +269,7 @@ def scratch_of(config: ModelConfig, rows: int) -> Scratch:
         np.zeros((rows * shared, above(outputs, max(OUTPUTS, SPAN))), I32),
         np.zeros((rows, max(wide, narrow)), F32),
         np.zeros(hidden, F32),
-        np.zeros(above(hidden, 64), np.uint8),
+        np.zeros((rows, above(hidden, 64)), np.uint8),
         np.zeros((rows, hidden + TOGETHER), np.uint8),
         np.zeros((rows, hidden + TOGETHER), I32),
         np.zeros(rows, I64),

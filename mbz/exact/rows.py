@@ -10,7 +10,7 @@ import numpy as np
 
 from mbz.exact import fixed
 from mbz.exact.compiled import function, part
-from mbz.exact.units import SPAN, TOGETHER, lowest, nonzero, unit_dots
+from mbz.exact.units import SPAN, TOGETHER, lowest, nonzero, population, unit_dots
 from mbz.exact.vectors import MOST, OFFSET, OUTPUTS, bits, dots_1, dots_2, dots_3, dots_4, unbits
 
 ROOT_SHIFT = 23 - fixed.ROOT_BITS
@@ -37,11 +37,8 @@ def quantise(x, size, q):
 
 
 @part
-def quantise_hidden(x, q, values, places):
-    """2.1 of a row that is nowhere negative: what is not zero, for `unit_dots`, by way of q.
-
-    Returns the largest, and how many there are.
-    """
+def quantise_hidden(x, q):
+    """2.1 of a row that is nowhere negative; the largest, and how many integers are not zero."""
     top = np.int32(0)
     for i in range(x.size):
         top = max(top, bits(x[i]))
@@ -49,8 +46,19 @@ def quantise_hidden(x, q, values, places):
     inverse = FULL / largest
     for i in range(x.size):
         q[i] = np.uint8(np.int32(np.rint(x[i] * inverse)))
+    for i in range(x.size, q.size):
+        q[i] = 0
     count = 0
     for first in range(0, x.size, 64):
+        count += population(nonzero(q, first))
+    return largest, count
+
+
+@part
+def list_units(q, size, values, places):
+    """What is not zero of a hidden row, for `unit_dots`; returns how many."""
+    count = 0
+    for first in range(0, size, 64):
         marks = nonzero(q, first)
         while marks:
             unit = first + lowest(marks)
@@ -59,7 +67,7 @@ def quantise_hidden(x, q, values, places):
             marks &= marks - 1
     for i in range(count, count + TOGETHER - 1):
         values[i], places[i] = 0, 0
-    return largest, count
+    return count
 
 
 @part
@@ -107,8 +115,10 @@ def product(q, rows, w, sums):
 
 
 @function
-def hidden_product(values, places, counts, rows, w, sums):
-    """`product` of hidden rows, of what `quantise_hidden` lists, with a matrix by hidden unit."""
+def hidden_product(q, rows, w, values, places, counts, sums):
+    """`product` of hidden rows with a matrix by hidden unit; lists of units are scratch."""
+    for m in range(rows):
+        counts[m] = list_units(q[m], w.shape[1], values[m], places[m])
     for n in range(w.shape[0]):
         for m in range(rows):
             unit_dots(values, places, m, counts[m], w, n, sums)

@@ -58,8 +58,11 @@ _PAIRS = ir.VectorType(ir.IntType(8), 2 * SIZE)
 _BYTES = ir.VectorType(ir.IntType(8), GROUP * SIZE)
 
 
-def packed(weight: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Matrices (.., N, K) in blocks, filled up with zeros: (.., blocks, HEAD + groups, ..)."""
+def packed(weight: NDArray[np.int8], offset: int = OFFSET) -> NDArray[np.int8]:
+    """Matrices (.., N, K) in blocks, filled up with zeros: (.., blocks, HEAD + groups, ..).
+
+    offset: what the left operand is raised by.
+    """
     num, terms = weight.shape[-2:]
     more = [(0, 0)] * (weight.ndim - 2)
     w = np.pad(weight, [*more, (0, -num % OUTPUTS), (0, -terms % GROUP)])
@@ -67,7 +70,7 @@ def packed(weight: NDArray[np.int8]) -> NDArray[np.int8]:
     blocks = w.swapaxes(-3, -2).reshape(*w.shape[:-3], w.shape[-2], OUTPUTS * GROUP)
     if not HEAD:
         return np.ascontiguousarray(blocks)
-    first = -OFFSET * w.sum((-1, -2), dtype=np.int32)
+    first = -offset * w.sum((-1, -2), dtype=np.int32)
     return np.concatenate([first.view(np.int8)[..., None, :], blocks], -2)
 
 

@@ -208,15 +208,13 @@ def test_products_of_hidden_units_are_exact(width, share):
     weight = np.stack([signs, -signs, abs(signs), -abs(signs), index % 255 - 127] * 20)
     hidden = np.where(rng.random((3, width)) < share, rng.integers(1, 128, (3, width)), 0)
     hidden[0] = np.where(hidden[0] > 0, 127, 0)
-    values = np.zeros((3, width + units.TOGETHER), np.uint8)
+    q = np.full((3, width + 64), 99, np.uint8)  # what follows a row up to whole vectors is zero
+    q[:, :width], q[:, width : -(-width // 64) * 64] = hidden, 0
+    values = np.full((3, width + units.TOGETHER), 99, np.uint8)
     places = np.zeros(values.shape, np.int32)
-    counts = np.count_nonzero(hidden, 1)
-    for m, count in enumerate(counts):
-        [found] = np.nonzero(hidden[m])
-        values[m, :count], places[m, :count] = hidden[m, found], found * units.SPAN
     blocks = units.packed_units(weight.astype(np.int8))
     sums = np.full((3, len(blocks) * units.SPAN), -1, np.int32)
-    hidden_product(values, places, counts, 3, blocks, sums)
+    hidden_product(q, 3, blocks, values, places, np.zeros(3, np.int64), sums)
     np.testing.assert_array_equal(sums[:, : len(weight)], hidden @ weight.T)
 
 
