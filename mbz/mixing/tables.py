@@ -46,15 +46,12 @@ def squash_table() -> NDArray[np.int32]:
 @cache
 def stretch_table() -> NDArray[np.int16]:
     """Logit of each probability, rounded to nearest, (65536,); entry 0 equals entry 1."""
-    powers = _exponentials()
-    half, n = [], 0
-    for p in range(32768, 65536):
-        # Odd entries of powers are the bounds between two logits.
-        while 2 * n + 1 < len(powers) and (p << _SCALE) > powers[2 * n + 1] * (65536 - p):
-            n += 1
-        half.append(min(n, LIMIT))
-    table = [-x for x in half[:0:-1]]
-    return np.array([table[0], *table, *half], np.int16)
+    one = 1 << _SCALE
+    # Odd powers are the bounds between two logits: p / (65536 - p) is above from here on.
+    bounds = [(e << 16) // (e + one) + 1 for e in _exponentials()[1::2]]
+    half = np.searchsorted(bounds, np.arange(32768, 65536), "right").astype(np.int16)
+    table = -half[:0:-1]
+    return np.concatenate([table[:1], table, half])
 
 
 @cache
