@@ -7,11 +7,15 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 WIDTH = 16
 _BIT, _ONE, _LONG = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 _VOID = ir.VoidType()
+
+# AVX2 has the instruction, too, but it is slow or LLVM takes it apart with addresses of 64 bits.
+_GATHERS = "+avx512f" in cpu_target.target_context.codegen()._tm_features.split(",")  # noqa: SLF001
 
 
 def _constant(number: int, width: int, kind: Any = _ONE) -> Any:
@@ -164,6 +168,7 @@ class _Array:
         self._element = ir.IntType(kind.bitwidth)
         self._kind = ir.VectorType(_ONE, loop.width)
         self._size = f"v{loop.width}"
+        self._align = min(kind.bitwidth // 8, 4)
 
     def _beside(self) -> Any:
         place = self._builder.gep(self._data, [self._loop.first])
@@ -182,17 +187,33 @@ class _Array:
                 )  # fmt: skip
             return Vector(builder, value, is_signed=self._is_signed)
         # Shorter elements come with what follows them, of longer ones come the low bits.
-        places = _Places(builder, self._data, self._element, at.value)
-        value = _call(
-            builder, f"llvm.masked.gather.{self._size}i32.{self._size}p0", self._kind, places,
-            ir.Constant(_ONE, min(self._bits // 8, 4)), _constant(1, width, _BIT),
-            _constant(0, width),
-        )  # fmt: skip
+        value = self._gathered(at.value) if _GATHERS else self._collected(at.value)
         if self._bits < 32:
             unused = _constant(32 - self._bits, width)
             shift = builder.ashr if self._is_signed else builder.lshr
             value = shift(builder.shl(value, unused), unused)
         return Vector(builder, value, is_signed=self._is_signed)
+
+    def _gathered(self, at: Any) -> Any:
+        """Words from the places of a vector, by one instruction."""
+        places = _Places(self._builder, self._data, self._element, at)
+        return _call(
+            self._builder, f"llvm.masked.gather.{self._size}i32.{self._size}p0", self._kind, places,
+            ir.Constant(_ONE, self._align), _constant(1, self._loop.width, _BIT),
+            _constant(0, self._loop.width),
+        )  # fmt: skip
+
+    def _collected(self, at: Any) -> Any:
+        """Words from the places of a vector, one by one."""
+        builder = self._builder
+        data = builder.bitcast(self._data, self._element.as_pointer())
+        value = ir.Constant(self._kind, ir.Undefined)
+        for i in range(self._loop.width):
+            number = ir.Constant(_ONE, i)
+            place = builder.gep(data, [builder.zext(builder.extract_element(at, number), _LONG)])
+            word = builder.load(builder.bitcast(place, _ONE.as_pointer()), align=self._align)
+            value = builder.insert_element(value, word, number)
+        return value
 
     def __setitem__(self, at: Any, value: Any) -> None:
         assert self._bits == 32
