@@ -5,6 +5,7 @@ at a time as `mbz.parallel` says. docs/format.md, sections 6 and 7.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,7 +28,7 @@ from mbz.decoding import (
 )
 from mbz.errors import MbzError
 from mbz.exact import Predictor
-from mbz.payload import encode, encode_lzma, lzma_may_beat
+from mbz.payload import encode, encode_lzma, lzma_may_beat, quick_lzma
 from mbz.reader import Readable, Reader
 from mbz.together import Seat
 
@@ -236,20 +237,23 @@ class _Picker:
         """
         plain: list[tuple[Kind, Coding | None, bytes]] = [(Kind.STORED, None, raw)]
         mixed: list[tuple[Kind, Coding | None, bytes]] = []
-        coding = coding_of(
-            raw,
-            predictor=predictor,
-            experts=self._experts,
-            lanes=self._lanes,
-            lane_bytes=self._lane_bytes,
-        )
-        if coding is not None:
-            network = predictor if coding.network else None
-            mixed = [(Kind.CODED, coding, encode(raw, coding, network, report))]
+        with ThreadPoolExecutor(1) as aside:
+            # Meanwhile, as cores have little to do where a device codes.
+            quick = aside.submit(quick_lzma, raw)
+            coding = coding_of(
+                raw,
+                predictor=predictor,
+                experts=self._experts,
+                lanes=self._lanes,
+                lane_bytes=self._lane_bytes,
+            )
+            if coding is not None:
+                network = predictor if coding.network else None
+                mixed = [(Kind.CODED, coding, encode(raw, coding, network, report))]
         if isinstance(predictor, Seat):
             predictor.leave()  # the rest needs no network
         shortest = min((len(payload) for _, _, payload in plain + mixed))
-        if raw and lzma_may_beat(raw, shortest):
+        if raw and lzma_may_beat(raw, quick.result(), shortest):
             plain.append((Kind.LZMA, None, encode_lzma(raw)))
         report(len(raw))
         check = container.content_check(raw)

@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from mbz.mixing import Mixer
     from mbz.mixing.memory import Memory
 
-__all__ = ["costs", "decode", "decode_lzma", "encode", "encode_lzma", "lzma_may_beat"]
+__all__ = [
+    "costs",
+    "decode",
+    "decode_lzma",
+    "encode",
+    "encode_lzma",
+    "lzma_may_beat",
+    "quick_lzma",
+]
 
 _SCORE_BYTES = 1 << 12  # bytes scored at once: 4 MiB of counts
 _LITTLE_BYTES = 1 << 17  # the same where counts stay on a device, which this keeps filled
@@ -60,22 +68,22 @@ def encode_lzma(raw: bytes) -> bytes:
     )
 
 
-def lzma_may_beat(raw: bytes, length: int) -> bool:
+def lzma_may_beat(raw: bytes, quick: int, length: int) -> bool:
     """Whether `encode_lzma`, which is slow, may come below `length`.
 
-    By LZMA's fastest setting, and by how much shorter a part from the middle can be made.
+    By what `quick_lzma` gives, and by how much shorter a part from the middle can be made.
     """
-    quick = _quick_lzma(raw)
     if quick >= 2 * length:
         return False
     if len(raw) <= 2 * _LZMA_SAMPLE:
         return True
     start = (len(raw) - _LZMA_SAMPLE) // 2
     part = raw[start : start + _LZMA_SAMPLE]
-    return quick * len(encode_lzma(part)) < 1.1 * length * _quick_lzma(part)
+    return quick * len(encode_lzma(part)) < 1.1 * length * quick_lzma(part)
 
 
-def _quick_lzma(raw: bytes) -> int:
+def quick_lzma(raw: bytes) -> int:
+    """The length of LZMA2 by its fastest setting."""
     settings = _lzma_filter(len(raw)) | {"preset": 0}
     return len(lzma.compress(raw, lzma.FORMAT_RAW, filters=[settings]))
 
