@@ -39,6 +39,8 @@ BACKENDS = {
     "numba": [
         "mbz/compiled.py",
         "mbz/exact/compiled.py",
+        "mbz/exact/units.py",
+        "mbz/exact/vector_code.py",
         "mbz/exact/vectors.py",
         "mbz/mixing/compiled.py",
         "mbz/mixing/jobs.py",
