@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core.registry import cpu_target
 
 log = logging.getLogger(__name__)
 
 OPTIONS: dict[str, Any] = {"_nrt": False, "nogil": True, "error_model": "numpy"}
 """Without _nrt, each view of an array counts its references, which takes a third to a half of the
 time. So nothing allocates, and the caller holds all arrays; numba refuses what would."""
+
+FEATURES: list[str] = cpu_target.target_context.codegen()._tm_features.split(",")  # noqa: SLF001
+"""What the processor can do, by LLVM's names, or what numba is told that it can."""
 
 PART = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """Options of what only other compiled functions call."""

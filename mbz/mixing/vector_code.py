@@ -7,15 +7,16 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.registry import cpu_target
 from numba.extending import intrinsic
+
+from mbz.compiled import FEATURES
 
 WIDTH = 16
 _BIT, _ONE, _LONG = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 _VOID = ir.VoidType()
 
 # AVX2 has the instruction, too, but it is slow or LLVM takes it apart with addresses of 64 bits.
-_GATHERS = "+avx512f" in cpu_target.target_context.codegen()._tm_features.split(",")  # noqa: SLF001
+_GATHERS = "+avx512f" in FEATURES
 
 
 def _constant(number: int, width: int, kind: Any = _ONE) -> Any:

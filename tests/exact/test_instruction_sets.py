@@ -8,21 +8,20 @@ from pathlib import Path
 
 import backend_digests
 import pytest
-from numba.core.registry import cpu_target
 from numpy._core import _multiarray_umath as numpy_core
 
 from mbz import weights
+from mbz.compiled import FEATURES
 from mbz.exact.reference import ReferencePredictor
 
 # What numpy would choose here beyond its baseline; it warns of other names.
 NUMPY_FEATURES = " ".join(
     name for name in numpy_core.__cpu_dispatch__ if numpy_core.__cpu_features__[name]
 )
-# Features that numba finds here; those of a name it would not leave out by itself.
-FEATURES = cpu_target.target_context.codegen()._tm_features.split(",")
 
 
 def without(*beginnings: str) -> str:
+    """Features of this processor but some, which numba does not leave out for a name alone."""
     return ",".join(name for name in FEATURES if not name[1:].startswith(beginnings))
 
 
@@ -57,9 +56,9 @@ PATIENT = {"OMP_WAIT_POLICY": "passive"}  # threads that spin are slow where oth
 
 
 def label(setting: dict[str, str]) -> str:
-    return (
-        "oldest" if setting is OLDEST else "-".join(next(iter(setting.items()))).replace(" ", ",")
-    )
+    if setting is OLDEST:
+        return "oldest"
+    return "-".join(next(iter(setting.items()))).replace(" ", ",")
 
 
 @pytest.fixture(scope="module")
