@@ -79,21 +79,21 @@ def _heads(s, layer, ring, z, lane, group, m, slot, roots):
     at = (heads + group) * width
     _rotated(sums[at:], scale[at:], cos, sin, z.head)
     spare = z.heads[shared]
-    _, squares = quantise(z.head, width, spare)
+    _, squares = quantise(z.head, width, spare, OFFSET)
     ring.key_roots[layer, lane, group, slot] = root_of(squares, roots)
     _put_key(spare, width, ring.keys[layer, lane, group, slot // OUTPUTS], slot % OUTPUTS)
     at += groups * width
     value_sums, value_scale = sums[at:], scale[at:]
     for i in range(width):
         z.head[i] = np.float32(value_sums[i]) * value_scale[i]
-    _, squares = quantise(z.head, width, spare)
+    _, squares = quantise(z.head, width, spare, OFFSET)
     root = root_of(squares, roots) * s.value_scale[0]
     _put_value(spare, root, width, ring.values[layer, lane, group, slot >> 1], slot & 1)
     for r in range(shared):
         head = group * shared + r
         at = head * width
         _rotated(sums[at:], scale[at:], cos, sin, z.head)
-        _, squares = quantise(z.head, width, z.heads[r])
+        _, squares = quantise(z.head, width, z.heads[r], OFFSET)
         z.head_roots[r] = root_of(squares, roots) * s.sharpness[layer, head]
 
 

@@ -13,16 +13,17 @@ from mbz.exact.attention import attend
 from mbz.exact.compiled import function, part
 from mbz.exact.memory import Job, kind_of
 from mbz.exact.rows import (
+    active_units,
     add,
     hidden_product,
     ordered,
     product,
     quantise,
-    quantise_hidden,
     root_of,
     unordered,
 )
 from mbz.exact.units import DENSE_FROM, DENSE_ROWS
+from mbz.exact.vectors import OFFSET
 from mbz.records import at_address
 
 STEP = fixed.STEP
@@ -42,7 +43,7 @@ def layers(s, ring, z, x, lanes, count, t, tables):
     rows = lanes * count
     width = x.shape[1]
     for m in range(rows):
-        _, z.squares[m] = quantise(x[m], width, z.q[m])
+        _, z.squares[m] = quantise(x[m], width, z.q[m], OFFSET)
     for layer in range(s.qkv.shape[0]):
         product(z.q, rows, s.qkv[layer], z.sums)
         for lane in range(lanes):
@@ -50,22 +51,22 @@ def layers(s, ring, z, x, lanes, count, t, tables):
                 for i in range(count):
                     attend(s, layer, ring, z, lane, group, lane * count + i, t + i, tables)
         for m in range(rows):
-            largest, _ = quantise(z.out[m], width, z.q[m])
+            largest, _ = quantise(z.out[m], width, z.q[m], OFFSET)
             z.factor[m] = largest * STEP
         product(z.q, rows, s.out[layer], z.sums)
         add(x, z, s.out_scale[layer], rows)
         product(z.q, rows, s.up[layer], z.sums)
         scale = s.up_scale[layer]
-        hidden, active = z.hidden[: scale.size], 0
+        size, hidden = scale.size, z.hidden
         for m in range(rows):
             sums = z.sums[m]
-            for i in range(scale.size):
+            for i in range(size):
                 u = max(np.float32(sums[i]) * scale[i], ZERO)
                 hidden[i] = u * u
-            largest, found = quantise_hidden(hidden, z.hidden_q[m])
-            active += found
+            largest, _ = quantise(hidden, size, z.hidden_q[m], 0)
             z.factor[m] = (largest * STEP) / z.squares[m]
-        if rows >= DENSE_ROWS and active * DENSE_FROM > rows * scale.size:
+        dense = rows >= DENSE_ROWS
+        if dense and active_units(z.hidden_q, rows, size) * DENSE_FROM > rows * size:
             product(z.hidden_q, rows, s.down_dense[layer], z.sums)
         else:
             units, places = z.unit_values, z.unit_places
@@ -135,7 +136,7 @@ def _patches(n, p, z, lanes, count, t, first, num, tables):
     wide = z.g.shape[1]
     if n.options[EMBED]:
         for m in range(rows):
-            _, z.squares[m] = quantise(z.patches[m], patch * width, z.q[m])
+            _, z.squares[m] = quantise(z.patches[m], patch * width, z.q[m], OFFSET)
         product(z.q, rows, n.embed, z.sums)
         for m in range(rows):
             root, row = root_of(z.squares[m], tables.roots), z.g[m]

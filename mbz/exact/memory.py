@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mbz.config import ModelConfig, StackConfig
 from mbz.exact import fixed
-from mbz.exact.units import SPAN, TOGETHER, packed_units
+from mbz.exact.units import MARKED, SPAN, TOGETHER, packed_units
 from mbz.exact.vector_code import HAS_VNNI
 from mbz.exact.vectors import GROUP, HEAD, LEFT, OUTPUTS, packed
 from mbz.records import Record, array_kind
@@ -269,7 +269,7 @@ def scratch_of(config: ModelConfig, rows: int) -> Scratch:
         np.zeros((rows * shared, above(outputs, max(OUTPUTS, SPAN))), I32),
         np.zeros((rows, max(wide, narrow)), F32),
         np.zeros(hidden, F32),
-        np.zeros((rows, above(hidden, 64)), np.uint8),
+        np.zeros((rows, above(hidden, MARKED)), np.uint8),
         np.zeros((rows, hidden + TOGETHER), np.uint8),
         np.zeros((rows, hidden + TOGETHER), I32),
         np.zeros(rows, I64),

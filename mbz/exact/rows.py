@@ -10,7 +10,7 @@ import numpy as np
 
 from mbz.exact import fixed
 from mbz.exact.compiled import function, part
-from mbz.exact.units import SPAN, TOGETHER, lowest, nonzero, population, unit_dots
+from mbz.exact.units import MARKED, SPAN, TOGETHER, lowest, nonzero, population, unit_dots
 from mbz.exact.vectors import MOST, OFFSET, OUTPUTS, bits, dots_1, dots_2, dots_3, dots_4, unbits
 
 ROOT_SHIFT = 23 - fixed.ROOT_BITS
@@ -20,7 +20,7 @@ FULL = np.float32(127)
 
 
 @part
-def quantise(x, size, q):
+def quantise(x, size, q, offset):
     """2.1 and 2.2: integers of x[:size] into q, raised; largest magnitude, sum of squares."""
     # Magnitudes compare as their bits do, and a maximum of integers becomes vector code.
     top = np.int32(0)
@@ -31,35 +31,34 @@ def quantise(x, size, q):
     total = np.int32(0)
     for i in range(size):
         n = np.int32(np.rint(x[i] * inverse))
-        q[i] = np.int32(n + np.int32(OFFSET))
+        q[i] = np.int32(n + np.int32(offset))
         total = np.int32(total + np.int32(n * n))
     return largest, np.float32(max(total, np.int32(1)))
 
 
 @part
-def quantise_hidden(x, q):
-    """2.1 of a row that is nowhere negative; the largest, and how many integers are not zero."""
-    top = np.int32(0)
-    for i in range(x.size):
-        top = max(top, bits(x[i]))
-    largest = max(unbits(top), SMALLEST)
-    inverse = FULL / largest
-    for i in range(x.size):
-        q[i] = np.uint8(np.int32(np.rint(x[i] * inverse)))
-    for i in range(x.size, q.size):
-        q[i] = 0
+def _marks(q, first, size):
+    """Bits that say which integers of a hidden row, from the first on, are not zero."""
+    marks, left = nonzero(q, first), size - first
+    return marks if left >= MARKED else marks & ((1 << left) - 1)
+
+
+@part
+def active_units(q, rows, size):
+    """How many integers of hidden rows are not zero."""
     count = 0
-    for first in range(0, x.size, 64):
-        count += population(nonzero(q, first))
-    return largest, count
+    for m in range(rows):
+        for first in range(0, size, MARKED):
+            count += population(_marks(q[m], first, size))
+    return count
 
 
 @part
 def list_units(q, size, values, places):
     """What is not zero of a hidden row, for `unit_dots`; returns how many."""
     count = 0
-    for first in range(0, size, 64):
-        marks = nonzero(q, first)
+    for first in range(0, size, MARKED):
+        marks = _marks(q, first, size)
         while marks:
             unit = first + lowest(marks)
             values[count], places[count] = q[unit], unit * SPAN
@@ -132,4 +131,4 @@ def add(x, z, scale, rows):
         row, sums, factor = x[m], z.sums[m], z.factor[m]
         for i in range(width):
             row[i] += (np.float32(sums[i]) * scale[i]) * factor
-        _, z.squares[m] = quantise(row, width, z.q[m])
+        _, z.squares[m] = quantise(row, width, z.q[m], OFFSET)

@@ -18,18 +18,18 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from mbz.exact.vector_code import (
-    DOT,
     HAS_VNNI,
     INT16,
-    INT32,
     LONG,
     ONE,
     SIZE,
     Matrix,
+    add_quads,
     call,
     load,
     multiply_add,
     prefetch,
+    put_down,
     spread,
     sum_of_products,
     sums_at_zero,
@@ -40,6 +40,9 @@ SPAN = 64
 
 TOGETHER = 4
 """Hidden units taken at once."""
+
+MARKED = 64
+"""Bytes that `nonzero` looks at."""
 
 DENSE_ROWS, DENSE_FROM = (3, 6) if HAS_VNNI else (1 << 30, 1)
 """From how many rows on, and from which part of the units on, all of them are faster."""
@@ -84,11 +87,11 @@ def _interleaved(builder: Any, rows: list[Any]) -> list[Any]:
     return [builder.bitcast(quad, _QUADS) for quad in quads]
 
 
-def _add_quads(builder: Any, place: Any, a: Any, b: Any) -> None:
+def _add_products(builder: Any, place: Any, a: Any, b: Any) -> None:
     """Adds to sums in memory four products each of bytes up to 127, in words a, and signed ones."""
     total = builder.load(place)
     if HAS_VNNI:
-        total = call(builder, DOT, [total, a, builder.bitcast(b, INT32)])
+        total = add_quads(builder, total, a, b)
     elif _MADD:
         pairs = call(builder, _MADD, [builder.bitcast(a, _QUADS), b], INT16)
         ones = ir.Constant(INT16, [1] * 2 * SIZE)
@@ -134,12 +137,9 @@ def _unit_dots(
                     for start in starts
                 ]
                 for i, quad in enumerate(_interleaved(builder, rows)):
-                    _add_quads(builder, sums[j + i], a, quad)
+                    _add_products(builder, sums[j + i], a, quad)
         first = builder.mul(n, ir.Constant(LONG, SPAN))
-        for j in range(size):
-            place = result.at(m, 0, builder.add(first, ir.Constant(LONG, j * SIZE)))
-            place = builder.bitcast(place, INT32.as_pointer())
-            builder.store(builder.load(sums[j]), place, align=4)
+        put_down(builder, sums, result.at(m, 0, first))
         return context.get_dummy_value()
 
     index = types.intp
@@ -147,11 +147,11 @@ def _unit_dots(
 
 
 def _nonzero(_context: Any, q: Any, first: Any) -> Any:
-    """`nonzero(q, first)`: bits that say which of 64 bytes from `q[first]` on are not zero."""
+    """`nonzero(q, first)`: bits that say which of MARKED bytes from `q[first]` are not zero."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        kind = ir.VectorType(_BYTE, 64)
+        kind = ir.VectorType(_BYTE, MARKED)
         some = load(builder, builder.gep(data, [arguments[1]]), kind)
         marks = builder.bitcast(builder.icmp_unsigned("!=", some, ir.Constant(kind, None)), LONG)
         if sys.byteorder == "big":

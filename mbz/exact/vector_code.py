@@ -4,22 +4,19 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils
-from numba.core.registry import cpu_target
 
-_FEATURES = cpu_target.target_context.codegen()._tm_features.split(",")  # noqa: SLF001
+from mbz.compiled import FEATURES
 
-SIZE = 16 if "+avx512bw" in _FEATURES else 8 if "+avx2" in _FEATURES else 4
+SIZE = 16 if "+avx512bw" in FEATURES else 8 if "+avx2" in FEATURES else 4
 """Sums of 32 bits in a vector."""
 
-HAS_VNNI = f"+{'avx512vnni' if SIZE == 16 else 'avxvnni'}" in _FEATURES
+HAS_VNNI = f"+{'avx512vnni' if SIZE == 16 else 'avxvnni'}" in FEATURES
 
 ONE, LONG = ir.IntType(32), ir.IntType(64)
 INT32 = ir.VectorType(ONE, SIZE)
 INT16 = ir.VectorType(ir.IntType(16), 2 * SIZE)
 
-DOT = f"llvm.x86.avx512.vpdpbusd.{32 * SIZE}"
-"""With VNNI: adds products of four unsigned and four signed bytes each."""
-
+_DOT = f"llvm.x86.avx512.vpdpbusd.{32 * SIZE}"
 _MADD = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd", 4: ""}[SIZE]
 _LINE = 64  # bytes of a cache line
 
@@ -28,6 +25,11 @@ def call(builder: Any, name: str, arguments: list[Any], result: Any = INT32) -> 
     """What an instruction makes of vectors."""
     kind = ir.FunctionType(result, [x.type for x in arguments])
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+
+def add_quads(builder: Any, total: Any, a: Any, b: Any) -> Any:
+    """With VNNI: sums, and four products each of unsigned bytes in words a and signed ones."""
+    return call(builder, _DOT, [total, a, builder.bitcast(b, INT32)])
 
 
 def multiply_add(builder: Any, a: Any, b: Any) -> Any:
@@ -94,3 +96,10 @@ def sums_at_zero(builder: Any, count: int) -> list[Any]:
     for place in sums:
         builder.store(zero, place)
     return sums
+
+
+def put_down(builder: Any, sums: list[Any], place: Any) -> None:
+    """Stores sums from a place in memory on."""
+    for j, total in enumerate(sums):
+        at = builder.gep(place, [ir.Constant(LONG, j * SIZE)])
+        builder.store(builder.load(total), builder.bitcast(at, INT32.as_pointer()), align=4)

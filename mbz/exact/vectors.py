@@ -20,7 +20,6 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from mbz.exact.vector_code import (
-    DOT,
     HAS_VNNI,
     INT16,
     INT32,
@@ -28,10 +27,11 @@ from mbz.exact.vector_code import (
     ONE,
     SIZE,
     Matrix,
-    call,
+    add_quads,
     load,
     multiply_add,
     prefetch,
+    put_down,
     spread,
     sums_at_zero,
 )
@@ -78,7 +78,7 @@ def _add_products(builder: Any, place: Any, a: Any, b: Any) -> None:
     """Adds to sums in memory the products of groups of the left operand and the right one's."""
     total = builder.load(place)
     if HAS_VNNI:
-        total = call(builder, DOT, [total, a, builder.bitcast(b, INT32)])
+        total = add_quads(builder, total, a, b)
     else:
         wide = builder.sext(b, INT16)
         total = builder.add(total, multiply_add(builder, builder.bitcast(a, INT16), wide))
@@ -124,10 +124,7 @@ def _dots(rows: int) -> Any:
                     for i in range(rows):
                         _add_products(builder, sums[4 * i + j], a[i], b)
             for i in range(rows):
-                for j in range(4):
-                    place = result.at(m, i, builder.add(at, ir.Constant(LONG, j * SIZE)))
-                    place = builder.bitcast(place, INT32.as_pointer())
-                    builder.store(builder.load(sums[4 * i + j]), place, align=4)
+                put_down(builder, sums[4 * i : 4 * i + 4], result.at(m, i, at))
             return context.get_dummy_value()
 
         return types.void(q, types.intp, w, types.intp, out, types.intp), code

@@ -208,8 +208,8 @@ def test_products_of_hidden_units_are_exact(width, share):
     weight = np.stack([signs, -signs, abs(signs), -abs(signs), index % 255 - 127] * 20)
     hidden = np.where(rng.random((3, width)) < share, rng.integers(1, 128, (3, width)), 0)
     hidden[0] = np.where(hidden[0] > 0, 127, 0)
-    q = np.full((3, width + 64), 99, np.uint8)  # what follows a row up to whole vectors is zero
-    q[:, :width], q[:, width : -(-width // 64) * 64] = hidden, 0
+    q = np.full((3, width + units.MARKED), 99, np.uint8)  # what follows a row is not of it
+    q[:, :width] = hidden
     values = np.full((3, width + units.TOGETHER), 99, np.uint8)
     places = np.zeros(values.shape, np.int32)
     blocks = units.packed_units(weight.astype(np.int8))
