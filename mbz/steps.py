@@ -12,3 +12,4 @@ class Steps(NamedTuple):
     call: NDArray[np.int64]  # (2,): a function and its argument; gives the counts of the next byte
     symbols: NDArray[np.uint8]  # (B,): takes the byte of each lane before the next call
     counts: NDArray[np.uint32]  # (B, 256)
+    crew: int = 0  # address of what its threads share, if there are several (`mbz.exact.crew`)

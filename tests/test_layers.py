@@ -42,6 +42,7 @@ BACKENDS = {
         "mbz/exact/units.py",
         "mbz/exact/vector_code.py",
         "mbz/exact/vectors.py",
+        "mbz/mixing/beside.py",
         "mbz/mixing/compiled.py",
         "mbz/mixing/jobs.py",
         "mbz/mixing/vector_code.py",

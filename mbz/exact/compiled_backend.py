@@ -105,7 +105,8 @@ class CompiledPredictor:
         addresses = [job.address for job in jobs]
         score = address_of(kernels.score)
         with crew.at_work(score, addresses, self.threads) as (function, argument):
-            yield Steps(np.array([function, argument]), symbols[:, 0], counts[:, 0])
+            several = argument if min(self.threads, len(addresses)) > 1 else 0
+            yield Steps(np.array([function, argument]), symbols[:, 0], counts[:, 0], several)
 
     def _jobs(
         self, symbols: NDArray[np.uint8], counts: NDArray[np.uint32], *, steps: bool

@@ -3,6 +3,10 @@
 A step has parts that do not need each other: lanes of the network, or blocks. Whoever comes first
 takes the next part, so that a thread which others keep from running delays nobody. Between steps
 the threads look again and again whether there is work, and let others run meanwhile.
+
+Between two steps the thread that calls for them can offer work to be done beside its own
+(`offer`), piece by piece: both tell each other how far they are (`note`, `reach`). Where no other
+thread is free to take it, it does both.
 """
 
 import ctypes
@@ -17,7 +21,8 @@ from mbz.exact.compiled import function, part
 from mbz.pointers import add, address_of, call, pause, peek, poke
 
 # Bytes from the start of what threads share; words of their own lines of cache where they change.
-TICKET, DONE, STOP, PARTS, REST, WORK, JOBS = 0, 64, 128, 192, 200, 208, 216
+TICKET, DONE, STOP, OFFERED, AHEAD, KNOWN = 0, 64, 128, 192, 256, 320
+PARTS, REST, WORK, BESIDE, OF_BESIDE, JOBS = 384, 392, 400, 408, 416, 424
 PAUSES = 16  # between two looks: about a microsecond
 # Looks before others may run, which can take milliseconds: soon where there may be nothing to do
 # for long, late where another thread is at work already.
@@ -53,6 +58,9 @@ def serve(crew: int) -> None:
         if peek(crew + TICKET) < parts:
             _take(crew)
             waited = 0
+        elif peek(crew + OFFERED) == 0 and taken(crew):
+            call(peek(crew + BESIDE), peek(crew + OF_BESIDE))
+            waited = 0
         else:
             waited = _rest(crew, waited, SHORT)
 
@@ -65,6 +73,38 @@ def _take(crew: int) -> None:
         call(peek(crew + WORK), peek(crew + JOBS + 8 * number))
         add(crew + DONE, 1)
         number = add(crew + TICKET, 1)
+
+
+@function
+def beside(crew: int, work: int, job: int) -> None:
+    """Says which function, with which argument, does what will be offered."""
+    poke(crew + BESIDE, work)
+    poke(crew + OF_BESIDE, job)
+
+
+@part
+def offer(crew: int, ahead: int) -> None:
+    """Offers work to be done beside this thread's own; `ahead`: how far that is."""
+    poke(crew + KNOWN, 0)
+    poke(crew + AHEAD, ahead)
+    poke(crew + OFFERED, 0)
+
+
+@part
+def taken(crew: int) -> int:
+    """Takes what is offered, if nobody has, and says whether this was the first to."""
+    return add(crew + OFFERED, 1) == 0
+
+
+@part
+def reach(crew: int, word: int, least: int) -> None:
+    """Waits until the other thread has noted so much."""
+    waited = 0
+    while peek(crew + word) < least:
+        pause(crew)
+        waited += 1
+        if waited >= LONG:
+            waited = _rest(crew, waited, LONG)
 
 
 @part
@@ -91,8 +131,8 @@ def at_work(work: int, jobs: Sequence[int], threads: int) -> Iterator[tuple[int,
         What to call for a step, and with which argument.
     """
     shared = np.zeros(JOBS // 8 + len(jobs), np.int64)
-    shared[TICKET // 8] = len(jobs)
-    shared[PARTS // 8 : JOBS // 8] = len(jobs), _yielding(), work
+    shared[TICKET // 8], shared[OFFERED // 8] = len(jobs), 1
+    shared[PARTS // 8 : BESIDE // 8] = len(jobs), _yielding(), work
     shared[JOBS // 8 :] = jobs
     crew = shared.ctypes.data
     others = [Thread(target=serve, args=(crew,)) for _ in range(min(threads, len(jobs)) - 1)]

@@ -21,6 +21,7 @@ __all__ = ["SETS", "BitDecoder", "BitEncoder", "Mixer", "begun"]
 _NO_COUNTS = np.zeros((0, 0, 0), np.uint32)
 _NOTHING, _NO_CODER = np.frombuffer(b"", np.uint8), np.zeros(0, np.int64)
 _NO_CALL, _NO_SYMBOLS = np.zeros(0, np.int64), np.zeros(0, np.uint8)
+_ALONE = _NO_CALL
 
 
 def begun(
@@ -114,7 +115,7 @@ class Mixer:
         kernel.code(
             self._held, self._t, self._active(steps),
             np.ascontiguousarray(bits_T8L, np.int64), self._counts(counts_TLV), chances,
-            _NOTHING, _NO_CODER, _NO_CALL, _NO_SYMBOLS,
+            _NOTHING, _NO_CODER, _NO_CALL, _NO_SYMBOLS, _ALONE,
         )  # fmt: skip
         self._t += steps
         return chances
@@ -137,12 +138,21 @@ class Mixer:
         """
         lanes_T = self._active(steps)
         bits_T8L = np.zeros((lanes_T.size, 8, self._lanes), np.int64)
-        calls, symbols = _NO_CALL, _NO_SYMBOLS
+        chances_T8L = np.zeros(bits_T8L.shape, np.int32)
+        calls, symbols, words = _NO_CALL, _NO_SYMBOLS, _ALONE
         if network is not None:
             calls, symbols, counts_TLV = network.call, network.symbols, network.counts[None]
+            if network.crew:
+                from mbz.mixing.beside import Beside  # noqa: PLC0415
+
+                beside = Beside(
+                    address=network.crew, memory=self._held, bits_T8L=bits_T8L,
+                    counts_TLV=counts_TLV, chances_T8L=chances_T8L, decoder=decoder,
+                )  # fmt: skip
+                words = beside.words
         kernel.code(
             self._held, self._t, lanes_T, bits_T8L, self._counts(counts_TLV),
-            np.zeros(bits_T8L.shape, np.int32), decoder.source, decoder.coder, calls, symbols,
+            chances_T8L, decoder.source, decoder.coder, calls, symbols, words,
         )  # fmt: skip
         self._t += steps
         return np.packbits(bits_T8L.astype(np.uint8), axis=1)[:, 0]

@@ -11,16 +11,26 @@ def _as_it_is(given: Any) -> Any:  # noqa: ANN401 - a tuple of arrays
     return given
 
 
-call: Any = None  # where this runs uncompiled there is no code to call
+# Where this runs uncompiled there is no code to call, nor another thread to share with.
+call: Any = None
+poke: Any = None
+offer: Any = None
+taken: Any = None
+reach: Any = None
+AHEAD = KNOWN = 0
 held: Any = _as_it_is
 """Makes of a tuple of arrays what compiled functions take for it."""
 if not INTERPRETED:
     from mbz import pointers, records
+    from mbz.exact import crew
 
-    call, held = pointers.call, records.Held
+    call, poke, held = pointers.call, pointers.poke, records.Held
+    offer, taken, reach = crew.offer, crew.taken, crew.reach
+    AHEAD, KNOWN = crew.AHEAD, crew.KNOWN
 
 _HERE = Path(__file__).parent
-_SOURCES = (*_HERE.glob("*.py"), _HERE.parent / "pointers.py", _HERE.parent / "records.py")
+_OTHERS = ("pointers.py", "records.py", "exact/crew.py", "exact/compiled.py")
+_SOURCES = (*_HERE.glob("*.py"), *(_HERE.parent / name for name in _OTHERS))
 
 function = compiler(_SOURCES)
 """Decorator of a function that Python calls."""

@@ -33,6 +33,7 @@ class _Job(NamedTuple):
     coder: NDArray[np.int64]
     network: NDArray[np.int64]
     symbols: NDArray[np.uint8]
+    beside: NDArray[np.int64]
 
 
 def _opened(
@@ -52,6 +53,7 @@ def _opened(
         decoder.coder,
         np.zeros(0, np.int64),
         symbols_L,
+        np.zeros(0, np.int64),
     )
 
 
@@ -82,7 +84,7 @@ def step(address: int) -> None:
     job.of_step[0] = lanes
     arguments = (
         job.memory, t, job.of_step, job.bits, job.counts, job.chances, job.source,
-        job.coder, job.network, job.symbols,
+        job.coder, job.network, job.symbols, job.beside,
     )  # fmt: skip
     # By its address, or all of it would be compiled once more, into this.
     call_with(words[CODE], arguments)

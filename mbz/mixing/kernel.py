@@ -9,7 +9,17 @@ import numpy as np
 
 from mbz.mixing import features as f
 from mbz.mixing.bits import decode_bit
-from mbz.mixing.compiled import call, function, part
+from mbz.mixing.compiled import (
+    AHEAD,
+    KNOWN,
+    call,
+    function,
+    offer,
+    part,
+    poke,
+    reach,
+    taken,
+)
 from mbz.mixing.contexts import (
     approach,
     expert_inputs,
@@ -37,7 +47,13 @@ from mbz.mixing.memory import (
     STRIDE,
     UNIT,
 )
-from mbz.mixing.mixers import approach_calibrations, approach_weights, learn_weights, mix
+from mbz.mixing.mixers import (
+    approach_calibrations,
+    approach_weights,
+    choose_calibrations,
+    learn_weights,
+    mix,
+)
 from mbz.mixing.samples import (
     begin_number,
     end_number,
@@ -46,6 +62,7 @@ from mbz.mixing.samples import (
     number_inputs,
 )
 
+CREW, TIME, STEP, BIT, COUNT = range(5)
 NUM_SETS = len(SELECTORS)
 FINAL_OFFSETS = tuple(sum(FINAL_SELECTORS[:n]) for n in range(len(FINAL_SELECTORS)))
 OFFSETS = tuple(sum(SELECTORS[:n]) for n in range(NUM_SETS))
@@ -54,6 +71,12 @@ OFFSETS = tuple(sum(SELECTORS[:n]) for n in range(NUM_SETS))
 @function
 def begin(m, t, lanes):
     """Before the byte at step t of the first `lanes` lanes: contexts, matches, network."""
+    _begin_contexts(m, t, lanes)
+    _begin_network(m, lanes)
+
+
+@part
+def _begin_contexts(m, t, lanes):
     for lane in range(lanes):
         row = m.rows[lane]
         find_matches(m, lane, t)
@@ -63,30 +86,51 @@ def begin(m, t, lanes):
         hash_contexts(m, lane)
         approach(m, lane, 0)
         m.partial[lane] = 1
-        if m.options[NETWORK]:
-            _begin_network(m, lane)
         find_buckets(m, lane, 0)
 
 
 @part
-def _begin_network(m, lane):
-    best, most = 0, 0
-    for v in range(256):
-        share = np.int64(m.counts[lane, v + 1]) - np.int64(m.counts[lane, v])
-        if share > most:
-            best, most = v, share
-    m.network[lane, 0] = best
-    m.network[lane, 1] = min(most >> 20, 15)
+def _begin_network(m, lanes):
+    if m.options[NETWORK]:
+        for lane in range(lanes):
+            best, most = 0, 0
+            for v in range(256):
+                share = np.int64(m.counts[lane, v + 1]) - np.int64(m.counts[lane, v])
+                if share > most:
+                    best, most = v, share
+            m.network[lane, 0] = best
+            m.network[lane, 1] = min(most >> 20, 15)
 
 
 @function
 def predict(m, bit, lanes, p):
     """Probability of a one in bit `bit` (0 comes first) of each lane, into p (lanes,) int32."""
+    _consult(m, bit, lanes, 0)
+    _prepare(m, bit, lanes)
+    for lane in range(lanes):
+        p[lane] = _mixed(m, lane)
+
+
+@part
+def _consult(m, bit, lanes, beside):
+    """Inputs of the experts."""
+    full = m.options[INPUTS] == EXPERT_INPUTS
+    if beside:
+        poke(beside + AHEAD, 0)
+    for lane in range(lanes):
+        m.seen[lane] = expert_inputs(m, lane, bit, m.partial[lane], m.inputs[lane], full)
+        if beside:
+            poke(beside + AHEAD, lane + 1)
+
+
+@part
+def _prepare(m, bit, lanes):
+    """All other inputs, and what is to be mixed, but for what the experts say."""
+    first_match = m.at.shape[1] * m.options[INPUTS]
     for lane in range(lanes):
         partial = m.partial[lane]
         x = m.inputs[lane]
         approach_calibrations(m, lane, partial)
-        first_match = m.at.shape[1] * m.options[INPUTS]
         expected = match_inputs(m, lane, bit, partial, x, first_match)
         k = first_match + m.matches.shape[1] * MATCH_INPUTS
         sure = 0
@@ -96,13 +140,24 @@ def predict(m, bit, lanes, p):
         x[k] = 256
         if m.numbers.plans.size:
             sure = number_inputs(m, lane, bit, partial, x, k + 1)
-        # As many experts may know their contexts as for the bit before.
-        _select(m, lane, bit, partial, m.seen[lane], expected, sure)
+        _select(m, lane, bit, partial, expected, sure)
+        choose_calibrations(m, lane, bit, partial, expected, sure)
         approach_weights(m, lane)
-        full = m.options[INPUTS] == EXPERT_INPUTS
-        m.seen[lane] = expert_inputs(m, lane, bit, partial, x, full)
-        _select(m, lane, bit, partial, m.seen[lane], expected, sure)
-        p[lane] = mix(m, lane, bit, partial, expected, sure)
+
+
+@part
+def _mixed(m, lane):
+    """The chance of a one, once all inputs are there."""
+    # How many experts know their contexts is part of what selects some weights.
+    tier = min(m.seen[lane] * 8 // max(m.at.shape[1], 1), 7)
+    chosen = m.chosen[lane]
+    if m.numbers.plans.size == 0:
+        m.final_chosen[lane, 3] += tier << 3
+        if chosen.size > 3:
+            chosen[3] += tier
+    if chosen.size > 3:
+        chosen[4] += tier << 3
+    return mix(m, lane)
 
 
 @part
@@ -123,14 +178,16 @@ def _network_inputs(m, lane, bit, partial, x, k):
 
 
 @part
-def _select(m, lane, bit, partial, seen, expected, sure):
-    """Rows of the weight sets. expected: 2 * length class + bit of the longest match, or 0."""
+def _select(m, lane, bit, partial, expected, sure):
+    """Rows of the weight sets. expected: 2 * length class + bit of the longest match, or 0.
+
+    `_mixed` adds how many experts know their contexts.
+    """
     row = m.rows[lane]
     chosen = m.chosen[lane]
     agree = (m.network[lane, 0] | 256) >> (8 - bit) == partial
     share = m.network[lane, 1] if agree else 0
     best = ((m.network[lane, 0] >> (7 - bit)) & 1) if agree else 0
-    tier = min(seen * 8 // max(m.at.shape[1], 1), 7)
     length = expected >> 1
     chosen[0] = OFFSETS[0] + (min(length, 3) << 8 | partial)
     chosen[1] = OFFSETS[1] + (min(length, 15) << 4 | share)
@@ -138,11 +195,11 @@ def _select(m, lane, bit, partial, seen, expected, sure):
     m.final_chosen[lane, 0] = partial
     m.final_chosen[lane, 1] = FINAL_OFFSETS[1] + (min(length, 15) << 4 | sure << 1 | best)
     m.final_chosen[lane, 2] = FINAL_OFFSETS[2] + row[f.C1]
-    m.final_chosen[lane, 3] = FINAL_OFFSETS[3] + (bit << 6 | tier << 3 | sure)
+    m.final_chosen[lane, 3] = FINAL_OFFSETS[3] + (bit << 6 | sure)
     if chosen.size == 3:
         return
-    chosen[3] = OFFSETS[3] + (row[f.C2] << 3 | tier)
-    chosen[4] = OFFSETS[4] + (bit << 6 | tier << 3 | sure)
+    chosen[3] = OFFSETS[3] + (row[f.C2] << 3)
+    chosen[4] = OFFSETS[4] + (bit << 6 | sure)
     chosen[5] = OFFSETS[5] + (bit << 9 | (row[f.KINDS] & 511))
     chosen[6] = OFFSETS[6] + (min(length, 1) << 9 | (expected & 1) << 8 | (row[f.EXPECTED] & 255))
     if chosen.size > 8:
@@ -162,32 +219,46 @@ def _select(m, lane, bit, partial, seen, expected, sure):
 @function
 def update(m, t, bit, lanes, bits):
     """Learns the bits (lanes,) int64 that came in each lane; after the last, the bytes."""
+    for lane in range(lanes):
+        m.partial[lane] = m.partial[lane] << 1 | np.int64(bits[lane])
+    _learn_mixing(m, t, bit, lanes)
+    _learn_contexts(m, t, bit, lanes, 0)
+    if bit == 7:
+        _follow(m, t, lanes)
+
+
+@part
+def _learn_mixing(m, t, bit, lanes):
+    """What all but the experts learn from the bits that `partial` ends with."""
+    for lane in range(lanes):
+        y = m.partial[lane] & 1
+        learn_weights(m, lane, t, y)
+        learn_matches(m, lane, y)
+        if m.numbers.plans.size:
+            learn_numbers(m, lane, y)
+            if bit == 7:
+                end_number(m, lane, m.partial[lane] & 255)
+        if m.options[NETWORK]:
+            key = m.network[lane, 2]
+            m.network_chance[key] = adapted(m, m.network_chance[key], y, 255)
+
+
+@part
+def _learn_contexts(m, t, bit, lanes, beside):
+    """What the experts learn, and their next contexts."""
     full = m.options[INPUTS] == EXPERT_INPUTS
     for lane in range(lanes):
-        y = np.int64(bits[lane])
-        before = m.partial[lane]
-        partial = before << 1 | y
-        m.partial[lane] = partial
+        if beside:
+            reach(beside, KNOWN, lane + 1)
+        partial = m.partial[lane]
         # What is learnt now takes a while, in which memory fetches what comes next.
         if bit == 3:
             approach(m, lane, partial)
         if bit == 7:
             _observe(m, lane, t, partial & 255)
-        learn_weights(m, lane, t, y)
-        learn_experts(m, lane, bit, before, y, full)
-        learn_matches(m, lane, y)
-        if m.numbers.plans.size:
-            learn_numbers(m, lane, y)
-        if m.options[NETWORK]:
-            key = m.network[lane, 2]
-            m.network_chance[key] = adapted(m, m.network_chance[key], y, 255)
+        learn_experts(m, lane, bit, partial >> 1, partial & 1, full)
         if bit == 3:
             find_buckets(m, lane, partial)
-        if bit == 7 and m.numbers.plans.size:
-            end_number(m, lane, partial & 255)
-    if bit == 7:
-        for lane in range(lanes):
-            follow_matches(m, lane, t)
 
 
 @part
@@ -202,6 +273,13 @@ def _observe(m, lane, t, byte):
     # Nearly all of these contexts are those of the next byte: matches are still to be found.
     hash_contexts(m, lane)
     approach(m, lane, 0)
+
+
+@part
+def _follow(m, t, lanes):
+    """After a byte of all lanes, which matches may be in."""
+    for lane in range(lanes):
+        follow_matches(m, lane, t)
 
 
 @function
@@ -223,29 +301,63 @@ def advance(m, t, bit, lanes, bits, p):
 
 
 @function
-def code(m, first, lanes_T, bits_T8L, counts, p_T8L, source, coder, network, symbols):
+def weigh(m, t, bit, lanes, bits, p, counts, now, source, coder, beside):
+    """All of a bit but for the experts: chances, bits if they are decoded, what mixers learn.
+
+    beside: address of what this thread shares with the one that consults the experts, or 0.
+    """
+    if bit == 0 and m.options[NETWORK]:
+        load_counts(m, lanes, counts[now])
+        _begin_network(m, lanes)
+    if beside:
+        reach(beside, AHEAD, 0)
+    _prepare(m, bit, lanes)
+    for lane in range(lanes):
+        if beside:
+            reach(beside, AHEAD, lane + 1)
+        p[lane] = _mixed(m, lane)
+        if coder.size:
+            bits[lane] = decode_bit(source, coder, np.int64(p[lane]))
+        m.partial[lane] = m.partial[lane] << 1 | np.int64(bits[lane])
+        if beside:
+            poke(beside + KNOWN, lane + 1)
+    _learn_mixing(m, t, bit, lanes)
+    if beside:
+        poke(beside + KNOWN, lanes + 1)
+
+
+@function
+def code(m, first, lanes_T, bits_T8L, counts, p_T8L, source, coder, network, symbols, beside):
     """All of the above for T bytes a lane, from step `first` on.
 
     lanes_T: lanes that have a byte, for each step. bits_T8L: the bits, or, if `coder` is not empty,
     filled with those decoded from `source`. counts: (T, L, 256) uint32, or any three dimensions
     where there is no network. p_T8L: filled where a lane has a byte. network: (2,), a function and
     its argument that fills counts (1, L, 256) before each step, from the bytes of the last in
-    `symbols` (L,); or empty.
+    `symbols` (L,); or empty. beside: (5,), the address of what this thread shares with others that
+    may take `weigh`, and what they need to know of a bit; or empty.
     """
+    crew = beside[CREW] if beside.size else 0
     for step in range(lanes_T.size):
-        lanes = lanes_T[step]
+        t, lanes = first + step, lanes_T[step]
+        now = 0 if network.size else step
         if network.size:
             call(network[0], network[1])
-        if m.options[NETWORK]:
-            load_counts(m, lanes, counts[0 if network.size else step])
-        begin(m, first + step, lanes)
         for bit in range(8):
             p, bits = p_T8L[step, bit], bits_T8L[step, bit]
-            predict(m, bit, lanes, p)
-            if coder.size:
-                for lane in range(lanes):
-                    bits[lane] = decode_bit(source, coder, np.int64(p[lane]))
-            update(m, first + step, bit, lanes, bits)
+            if crew:
+                beside[TIME], beside[STEP], beside[BIT], beside[COUNT] = t, step, bit, lanes
+                offer(crew, -1)
+            if bit == 0:
+                _begin_contexts(m, t, lanes)
+            _consult(m, bit, lanes, crew)
+            alone = crew == 0 or taken(crew)
+            if alone:
+                weigh(m, t, bit, lanes, bits, p, counts, now, source, coder, 0)
+            _learn_contexts(m, t, bit, lanes, 0 if alone else crew)
+            if not alone:
+                reach(crew, KNOWN, lanes + 1)
+        _follow(m, t, lanes)
         if network.size:
             for lane in range(lanes):
                 symbols[lane] = m.partial[lane] & 255

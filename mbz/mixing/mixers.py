@@ -49,8 +49,21 @@ def approach_weights(m, lane):
 
 
 @part
-def mix(m, lane, bit, partial, expected, sure):
-    """The chance of a one. expected: see `match_inputs`; sure: see `number_inputs`."""
+def choose_calibrations(m, lane, bit, partial, expected, sure):
+    """Contexts of the last calibrations. expected: see `match_inputs`; sure: `number_inputs`."""
+    a = m.refined_at[lane]
+    a[0] = partial | min(expected, 31) << 8
+    if m.numbers.plans.size:
+        near, lately, channel, _, where = number_classes(m, lane)
+        joint = m.numbers.keys[lane, m.numbers.keys.shape[1] - 1] & 127
+        a[1] = where << 9 | bit << 6 | channel << 4 | near >> 1
+        a[2] = joint << 9 | bit << 6 | channel << 4 | lately >> 1
+        a[3] = sure << 8 | bit << 5 | channel << 3 | near >> 2
+
+
+@part
+def mix(m, lane):
+    """The chance of a one."""
     x, logits = m.inputs[lane], m.logits[lane]
     for s in range(m.chosen.shape[1]):
         st = _mixed(m.weights[m.chosen[lane, s]], x)
@@ -63,15 +76,7 @@ def mix(m, lane, bit, partial, expected, sure):
         m.final_outputs[lane, s] = squashed(m, st)
         final += st
     final >>= finals >> 1
-    a = m.refined_at[lane]
-    a[0] = partial | min(expected, 31) << 8
-    if m.numbers.plans.size:
-        near, lately, channel, _, where = number_classes(m, lane)
-        joint = m.numbers.keys[lane, m.numbers.keys.shape[1] - 1] & 127
-        a[1] = where << 9 | bit << 6 | channel << 4 | near >> 1
-        a[2] = joint << 9 | bit << 6 | channel << 4 | lately >> 1
-        a[3] = sure << 8 | bit << 5 | channel << 3 | near >> 2
-    return _calibrated(m, a, final)
+    return _calibrated(m, m.refined_at[lane], final)
 
 
 @part
