@@ -39,6 +39,7 @@ BACKENDS = {
     "numba": [
         "mbz/compiled.py",
         "mbz/exact/compiled.py",
+        "mbz/exact/powers.py",
         "mbz/exact/units.py",
         "mbz/exact/vector_code.py",
         "mbz/exact/vectors.py",

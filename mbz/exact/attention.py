@@ -11,6 +11,7 @@ import numpy as np
 
 from mbz.exact import fixed
 from mbz.exact.compiled import part
+from mbz.exact.powers import weights_at
 from mbz.exact.rows import FULL, ordered, quantise, root_of, times, unordered
 from mbz.exact.vectors import (
     GROUP,
@@ -18,7 +19,6 @@ from mbz.exact.vectors import (
     MOST,
     OFFSET,
     OUTPUTS,
-    entry,
     put,
     weigh_1,
     weigh_2,
@@ -27,6 +27,7 @@ from mbz.exact.vectors import (
 )
 
 ATTENTION_SUM = np.float32(fixed.ATTENTION_SUM)
+LAST = np.float32(fixed.attention_table().size - 1)
 LOWEST = np.float32(-(2.0**127))
 SWAPPED = int(sys.byteorder == "big")  # where the bytes of a pair lie
 
@@ -135,15 +136,9 @@ def _top(scores):
 @part
 def _lookup(scores, largest, table, weights):
     """2.6: weights by distance to the largest score, and their sum."""
-    last = np.float32(table.size - 1)
     for j in range(scores.size):
-        weights[j] = np.int32(min(np.rint(largest - scores[j]), last))
-    total = np.int32(0)
-    for j in range(scores.size):
-        n = entry(table, weights[j])
-        weights[j] = n
-        total = np.int32(total + n)
-    return total
+        weights[j] = np.int32(min(np.rint(largest - scores[j]), LAST))
+    return weights_at(weights, table)
 
 
 @part

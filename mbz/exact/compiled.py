@@ -10,7 +10,17 @@ if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise ImportError("numba is turned off, and the kernels need it")
 
 _HERE = Path(__file__).parent
-_NAMES = ("vector_code", "vectors", "units", "rows", "attention", "kernels", "memory", "crew")
+_NAMES = (
+    "vector_code",
+    "vectors",
+    "units",
+    "powers",
+    "rows",
+    "attention",
+    "kernels",
+    "memory",
+    "crew",
+)
 _SHARED = ("pointers", "records")
 _SOURCES = [
     *(_HERE / f"{name}.py" for name in _NAMES),

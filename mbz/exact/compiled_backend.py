@@ -18,7 +18,8 @@ from mbz.compiled import announce
 from mbz.config import ModelConfig
 from mbz.exact import crew, fixed, kernels
 from mbz.exact.cores import usable_cores
-from mbz.exact.memory import F32, I32, I64, Job, Tables, held, network_of, part_of, scratch_of
+from mbz.exact.memory import F32, I64, Job, Tables, held, network_of, part_of, scratch_of
+from mbz.exact.powers import packed_powers
 from mbz.pointers import address_of
 from mbz.records import Held
 from mbz.steps import Steps
@@ -42,8 +43,8 @@ class CompiledPredictor:
         self.network: Any = Held(network_of(config, tensors))
         tables = Tables(
             fixed.root_table().copy(),
-            fixed.attention_table().astype(I32),
-            fixed.output_table().astype(I32),
+            packed_powers(fixed.attention_table()),
+            packed_powers(fixed.output_table()),
         )
         self.tables: Any = Held(tables)
         self.pool = ThreadPoolExecutor(max(self.threads - 1, 1))

@@ -12,6 +12,7 @@ from mbz.exact import fixed
 from mbz.exact.attention import attend
 from mbz.exact.compiled import function, part
 from mbz.exact.memory import Job, kind_of
+from mbz.exact.powers import weights_at
 from mbz.exact.rows import (
     active_units,
     add,
@@ -28,6 +29,7 @@ from mbz.records import at_address
 
 STEP = fixed.STEP
 COUNT_SUM = fixed.COUNT_SUM
+LAST = np.float32(fixed.output_table().size - 1)
 NGRAM_STEP = np.float32(1 / fixed.NGRAM_STEPS)
 HASH_STEP, HASH_MIX, HASH_LOW = fixed.HASH_STEP, fixed.HASH_MIX, (1 << 32) - 1
 ZERO = np.float32(0)
@@ -170,27 +172,23 @@ def _patches(n, p, z, lanes, count, t, first, num, tables):
 @part
 def _counts(sums, scale, root, z, table, counts):
     """2.7 of the sums of the last matrix."""
-    last = np.float32(table.size - 1)
     top = np.int32(-(2**31))
     for v in range(256):
         logit = (np.float32(sums[v]) * scale[v]) * root
         z.scores[v] = logit
         top = max(top, ordered(logit))
     largest = unordered(top)
+    weights = z.weights[:256]
     for v in range(256):
-        z.weights[v] = np.int32(min(np.rint(largest - z.scores[v]), last))
-    total, likeliest = np.int32(0), 256
-    for v in range(256):
-        n = z.weights[v]
-        if n == 0 and likeliest == 256:
-            likeliest = v
-        w = table[n]
-        z.weights[v] = w
-        total = np.int32(total + w)
+        weights[v] = np.int32(min(np.rint(largest - z.scores[v]), LAST))
+    likeliest = 0
+    while weights[likeliest]:
+        likeliest += 1
+    total = weights_at(weights, table)
     share = np.float64(COUNT_SUM) / np.float64(total)
     total = np.int32(0)
     for v in range(256):
-        n = np.int32(np.floor(np.float64(z.weights[v]) * share))
+        n = np.int32(np.floor(np.float64(weights[v]) * share))
         counts[v] = np.uint32(n)
         total = np.int32(total + n)
     counts[likeliest] += np.uint32(COUNT_SUM - total)

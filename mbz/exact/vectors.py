@@ -206,18 +206,7 @@ def _put(_context: Any, q: Any, block: Any, column: Any) -> Any:
     return types.void(q, block, types.intp), code
 
 
-def _entry(_context: Any, table: Any, index: Any) -> Any:
-    """`entry(table, index)` without a look whether it counts from the end, which vectors can do."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        return builder.load(builder.gep(array.data, [builder.sext(arguments[1], LONG)]))
-
-    return table.dtype(table, types.int32), code
-
-
 put: Any = intrinsic(_put)
-entry: Any = intrinsic(_entry)
 dots_1, dots_2, dots_3, dots_4 = (_dots(rows) for rows in (1, 2, 3, 4))
 weigh_1, weigh_2, weigh_3, weigh_4 = (_weigh(rows) for rows in (1, 2, 3, 4))
 
