@@ -19,6 +19,7 @@ from mbz.exact.vectors import (
     MOST,
     OFFSET,
     OUTPUTS,
+    WEIGHED,
     put,
     weigh_1,
     weigh_2,
@@ -59,14 +60,16 @@ def _put_key(q, width, block, column):
 
 
 @part
-def _put_value(q, root, width, pairs, odd):
-    """A raised value, normalised, into one half of a row of pairs."""
-    shift = np.int32(8 * (odd ^ SWAPPED))
+def _put_value(q, root, width, row, slot):
+    """A raised value, normalised, into its part of a row of slots."""
+    shift = np.int32(8 * ((slot & 1) ^ SWAPPED))
     kept = np.int32(0xFF00 >> shift)
+    at = slot % WEIGHED >> 1
     for i in range(width):
         n = np.rint(np.float32(np.int32(np.int32(q[i]) - np.int32(OFFSET))) * root)
         byte = np.int32(np.int32(min(max(n, -FULL), FULL)) & np.int32(0xFF))
-        pairs[i] = np.int16((np.int32(pairs[i]) & kept) | np.int32(byte << shift))
+        row[at] = np.int16((np.int32(row[at]) & kept) | np.int32(byte << shift))
+        at += WEIGHED // 2
 
 
 @part
@@ -89,7 +92,7 @@ def _heads(s, layer, ring, z, lane, group, m, slot, roots):
         z.head[i] = np.float32(value_sums[i]) * value_scale[i]
     _, squares = quantise(z.head, width, spare, OFFSET)
     root = root_of(squares, roots) * s.value_scale[0]
-    _put_value(spare, root, width, ring.values[layer, lane, group, slot >> 1], slot & 1)
+    _put_value(spare, root, width, ring.values[layer, lane, group, slot // WEIGHED], slot)
     for r in range(shared):
         head = group * shared + r
         at = head * width
@@ -99,23 +102,23 @@ def _heads(s, layer, ring, z, lane, group, m, slot, roots):
 
 
 @part
-def _weighed(z, shared, values, first, stop):
-    """Adds the values of the pairs of slots first .. stop, by their weights, to z.total."""
-    count, at = stop - first, 2 * first
-    for e in range(0, values.shape[1], OUTPUTS):
+def _weighed(z, shared, values, first, stop, columns):
+    """Adds the values of rows of slots first .. stop, by their weights, to z.total."""
+    p, high, out, count, at = z.shares, z.high_shares, z.total, stop - first, WEIGHED * first
+    for e in range(0, columns, OUTPUTS):
         r = 0
         while r + MOST <= shared:
             if MOST == 4:
-                weigh_4(z.shares, r, at, values, first, count, z.total, e)
+                weigh_4(p, high, r, at, values, first, count, out, e)
             else:
-                weigh_2(z.shares, r, at, values, first, count, z.total, e)
+                weigh_2(p, high, r, at, values, first, count, out, e)
             r += MOST
         if shared - r == 3:
-            weigh_3(z.shares, r, at, values, first, count, z.total, e)
+            weigh_3(p, high, r, at, values, first, count, out, e)
         elif shared - r == 2:
-            weigh_2(z.shares, r, at, values, first, count, z.total, e)
+            weigh_2(p, high, r, at, values, first, count, out, e)
         elif shared - r == 1:
-            weigh_1(z.shares, r, at, values, first, count, z.total, e)
+            weigh_1(p, high, r, at, values, first, count, out, e)
 
 
 @part
@@ -142,9 +145,14 @@ def _lookup(scores, largest, table, weights):
 
 
 @part
-def _shares(weights, share, shares):
+def _shares(weights, share, shares, high):
+    """2.6: shares of ATTENTION_SUM."""
     for j in range(shares.size):
-        shares[j] = np.int16(np.floor(np.float32(weights[j]) * share))
+        n = np.int32(np.floor(np.float32(weights[j]) * share))
+        if WEIGHED == 4:
+            shares[j], high[j] = n & np.int32(255), n >> np.int32(8)
+        else:
+            shares[j] = n
 
 
 @part
@@ -169,9 +177,10 @@ def attend(s, layer, ring, z, lane, group, m, position, tables):
         times(z.heads, shared, keys, n, z.dots, n * OUTPUTS)
     stop, start, end = blocks * OUTPUTS, far_blocks * OUTPUTS, keys.shape[0] * OUTPUTS
     scores, weights = z.scores[:end], z.weights[:end]
-    pairs = (near + 1) >> 1
+    rows = -(-near // WEIGHED)
     for r in range(shared):
-        dots, shares, root = z.dots[r, :end], z.shares[r, :end], z.head_roots[r]
+        dots, root = z.dots[r, :end], z.head_roots[r]
+        shares, high = z.shares[r, :end], z.high_shares[r, :end]
         _scores(dots[:stop], root, key_roots[:stop], scores[:stop])
         _scores(dots[start:], root, key_roots[start:], scores[start:])
         scores[near : min(stop, far)] = LOWEST
@@ -181,13 +190,15 @@ def attend(s, layer, ring, z, lane, group, m, position, tables):
         total = _lookup(scores[:stop], largest, tables.attention, weights[:stop])
         total += _lookup(scores[start:], largest, tables.attention, weights[start:])
         share = ATTENTION_SUM / np.float32(np.int32(total))
-        _shares(weights[:stop], share, shares[:stop])
-        _shares(weights[start:], share, shares[start:])
+        _shares(weights[:stop], share, shares[:stop], high[:stop])
+        _shares(weights[start:], share, shares[start:], high[start:])
         for i in range(z.total.shape[1]):
             z.total[r, i] = 0
     values = ring.values[layer, lane, group]
-    _weighed(z, shared, values, 0, pairs)
-    _weighed(z, shared, values, max(pairs, far >> 1), window)
+    columns, last = z.total.shape[1], -(-2 * window // WEIGHED)
+    _weighed(z, shared, values, 0, rows, columns)
+    if far < 2 * window:
+        _weighed(z, shared, values, max(rows, far // WEIGHED), last, columns)
     for r in range(shared):
         out, of_head = z.out[m, (group * shared + r) * width :], z.total[r]
         for i in range(width):

@@ -14,7 +14,7 @@ from mbz.config import ModelConfig, StackConfig
 from mbz.exact import fixed
 from mbz.exact.units import MARKED, SPAN, TOGETHER, packed_units
 from mbz.exact.vector_code import HAS_VNNI
-from mbz.exact.vectors import GROUP, HEAD, LEFT, OUTPUTS, packed
+from mbz.exact.vectors import GROUP, HEAD, LEFT, OUTPUTS, SHARE, WEIGHED, packed
 from mbz.records import Record, array_kind
 from mbz.weights import Tensors
 
@@ -32,7 +32,7 @@ Ints1 = Annotated[Array, I32, 1]
 Ints2 = Annotated[Array, I32, 2]
 Left2 = Annotated[Array, LEFT, 2]
 Longs1 = Annotated[Array, I64, 1]
-Shorts2 = Annotated[Array, I16, 2]
+Shares2 = Annotated[Array, SHARE, 2]
 Shorts5 = Annotated[Array, I16, 5]
 Symbols2 = Annotated[Array, np.uint8, 2]
 
@@ -69,7 +69,7 @@ class Ring(NamedTuple):
 
     keys: Bytes6  # (L, B, G, blocks, ..) int8, packed
     key_roots: Floats4  # (L, B, G, slots)
-    values: Shorts5  # (L, B, G, slots / 2, E) int16: the bytes of two slots
+    values: Shorts5  # (L, B, G, slots / n, E * n / 2) int16: the bytes of n = WEIGHED slots
 
 
 class Network(NamedTuple):
@@ -141,7 +141,8 @@ class Scratch(NamedTuple):
     dots: Ints2
     scores: Floats1
     weights: Ints1
-    shares: Shorts2
+    shares: Shares2
+    high_shares: Shares2  # their high bytes with VNNI
     total: Ints2
 
 
@@ -228,7 +229,7 @@ def ring_of(c: StackConfig | None, lanes: int) -> Ring:
     return Ring(
         np.zeros((*shape, slots // OUTPUTS, groups, OUTPUTS * GROUP), I8),
         np.zeros((*shape, slots), F32),
-        np.zeros((*shape, slots // 2, width), I16),
+        np.zeros((*shape, slots // WEIGHED, width * WEIGHED // 2), I16),
     )
 
 
@@ -281,6 +282,7 @@ def scratch_of(config: ModelConfig, rows: int) -> Scratch:
         np.zeros((heads, slots), I32),
         np.zeros(max(slots, 256), F32),
         np.zeros(max(slots, 256), I32),
-        np.zeros((heads, slots), I16),
+        np.zeros((heads, slots), SHARE),
+        np.zeros((heads, slots), SHARE),
         np.zeros((heads, width), I32),
     )

@@ -10,6 +10,7 @@ GROUP) int8: after the first sums come, for GROUP terms at a time, those of all 
 reading goes straight on. `packed` lays out a matrix like that.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,9 @@ OUTPUTS = 4 * SIZE
 MOST = 4 if SIZE == 16 else 2
 """Most rows at once: what registers hold."""
 
-_PAIRS = ir.VectorType(ir.IntType(8), 2 * SIZE)
+WEIGHED, SHARE = GROUP, np.uint8 if HAS_VNNI else np.int16
+"""Slots whose values lie side by side, and the type of their weights, or of half of each."""
+
 _BYTES = ir.VectorType(ir.IntType(8), GROUP * SIZE)
 
 
@@ -133,40 +136,40 @@ def _dots(rows: int) -> Any:
 
 
 def _weigh(rows: int) -> Any:
-    """Makes `weigh(p, r, j, v, first, pairs, out, e)`, which adds weighted values to sums.
+    """Makes `weigh(p, high, r, j, v, first, count, out, e)`: adds weighted values to sums.
 
     For i < rows and OUTPUTS columns from e on, adds to `out[r + i, e + ..]` (int32) the values of
-    `pairs` pairs of slots, from pair `first` on of v (pairs, width) int16, which holds two bytes
-    each, times the weights p (int16) at `p[r + i, j]` and on.
+    `count` rows of v, from row `first` on, times their weights from `p[r + i, j]` on. A row of v
+    (int16) holds, for each column, the bytes of WEIGHED slots. Weights are int16 in p or, with
+    VNNI, their low bytes in p and the high ones in `high`.
     """
 
     def weigh(
-        _context: Any, p: Any, r: Any, j: Any, v: Any, first: Any, pairs: Any, out: Any, e: Any
+        _context: Any, p: Any, high: Any, r: Any, j: Any, v: Any, first: Any, count: Any, out: Any,
+        e: Any,
     ) -> Any:  # fmt: skip
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             kinds = signature.args
-            weights, values, result = (
-                Matrix(context, builder, kinds[i], arguments[i]) for i in (0, 3, 6)
+            weights, highs, values, result = (
+                Matrix(context, builder, kinds[i], arguments[i]) for i in (0, 1, 4, 7)
             )
-            r, j, first, pairs, e = (arguments[i] for i in (1, 2, 4, 5, 7))
-            zero, one, two = (ir.Constant(LONG, n) for n in range(3))
+            r, j, first, count, e = (arguments[i] for i in (2, 3, 5, 6, 8))
+            zero, one, slots = (ir.Constant(LONG, n) for n in (0, 1, WEIGHED))
             sums = sums_at_zero(builder, 4 * rows)
             weights_at = [weights.at(r, i, j) for i in range(rows)]
-            with cgutils.for_range_slice(builder, zero, pairs, one) as (k, _):
-                shares = [
-                    builder.bitcast(
-                        spread(builder, builder.gep(place, [builder.mul(k, two)])), INT16
-                    )
-                    for place in weights_at
-                ]
-                at = values.at(builder.add(first, k), 0, e)
-                for c in range(4):
-                    place = builder.gep(at, [ir.Constant(LONG, c * SIZE)])
-                    value = builder.sext(load(builder, place, _PAIRS), INT16)
-                    for i in range(rows):
-                        total = sums[4 * i + c]
-                        product = multiply_add(builder, shares[i], value)
-                        builder.store(builder.add(builder.load(total), product), total)
+            highs_at = [highs.at(r, i, j) for i in range(rows)]
+            column = builder.mul(e, ir.Constant(LONG, WEIGHED // 2))
+            beside = [ir.Constant(LONG, c * SIZE * WEIGHED // 2) for c in range(4)]
+            with cgutils.for_range_slice(builder, zero, count, one) as (k, _):
+                at = values.at(builder.add(first, k), 0, column)
+                bytes_ = [load(builder, builder.gep(at, [by]), _BYTES) for by in beside]
+                slot = builder.mul(k, slots)
+                for i in range(rows):
+                    share = spread(builder, builder.gep(weights_at[i], [slot]))
+                    for c in range(4):
+                        _add_products(builder, sums[4 * i + c], share, bytes_[c])
+                if HAS_VNNI:
+                    _weigh_high(builder, [builder.gep(h, [slot]) for h in highs_at], bytes_, sums)
             for i in range(rows):
                 for c in range(4):
                     column = builder.add(e, ir.Constant(LONG, c * SIZE))
@@ -176,9 +179,23 @@ def _weigh(rows: int) -> Any:
             return context.get_dummy_value()
 
         index = types.intp
-        return types.void(p, index, index, v, index, index, out, index), code
+        return types.void(p, high, index, index, v, index, index, out, index), code
 
     return intrinsic(weigh)
+
+
+def _weigh_high(builder: Any, highs: list[Any], values: list[Any], sums: list[Any]) -> None:
+    """Adds values times the high bytes of weights, which are nearly always zero."""
+    words = [load(builder, high, ONE) for high in highs]
+    some = functools.reduce(builder.or_, words)
+    with builder.if_then(builder.icmp_unsigned("!=", some, ir.Constant(ONE, 0)), likely=False):
+        for i, high in enumerate(highs):
+            share = spread(builder, high)
+            for c, value in enumerate(values):
+                product = add_quads(builder, ir.Constant(INT32, None), share, value)
+                product = builder.shl(product, ir.Constant(INT32, [8] * SIZE))
+                place = sums[4 * i + c]
+                builder.store(builder.add(builder.load(place), product), place)
 
 
 def _put(_context: Any, q: Any, block: Any, column: Any) -> Any:
