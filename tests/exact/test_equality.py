@@ -115,6 +115,26 @@ def test_graphs_may_be_collected_while_others_are_recorded(model, expected, monk
     assert recording[0] > 0
 
 
+@pytest.mark.parametrize("sharp", [0.1, 1.0, 8.0])
+def test_windows_longer_than_a_vector(sharp):
+    """And no multiple of what vectors hold; weights that fit in a byte, and others."""
+    base = conftest.ODD
+    config = replace(
+        base,
+        global_stack=replace(base.global_stack, window=33, heads=6, kv_heads=1, width=60),
+        local_stack=replace(base.local_stack, window=67, heads=5, kv_heads=1),
+    )
+    tensors = conftest.random_tensors(config)
+    for name in tensors:
+        if name.endswith("sharpness"):
+            tensors[name] *= np.float32(sharp)
+    data = symbols(2, 300)
+    expected = scored(ReferencePredictor(config, tensors), data, [])
+    predictor = CompiledPredictor(config, tensors, 2)
+    np.testing.assert_array_equal(scored(predictor, data, [1, 60, 201]), expected)
+    np.testing.assert_array_equal(stepped(predictor, data), expected)
+
+
 @pytest.mark.parametrize("backend", CPU)
 @given(cuts=st.lists(st.integers(0, LENGTH), max_size=6), mix=st.booleans())
 def test_any_split_into_calls(model, expected, backend, cuts, mix):
