@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mbz.mixing import repeats
+
 __all__ = ["Settings", "settings_of"]
 
 _SAMPLE = 3 << 14  # bytes looked at, from the middle of the block
@@ -192,11 +194,9 @@ def _record(sample: NDArray[np.uint8]) -> int:
         number = np.count_nonzero(places)
         if number < _LEAST_NEWS:
             continue
-        repeats = [
-            np.count_nonzero((here == sample[longest - k : -k]) & places)
-            for k in range(1, longest + 1)
-        ]
-        alike = np.array(repeats) / number
+        found = np.zeros(longest, np.uint16)
+        repeats.count(sample, places, found)
+        alike = found[::-1] / number
         clear = alike > max(float(np.median(alike)) + 0.1, 0.95 * alike.max())
         lengths = np.flatnonzero(clear) + 1
         lengths = lengths[lengths > 1]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mbz.mixing import repeats
 from mbz.mixing.detect import Settings, settings_of
 
 TEXT = (Path(__file__).parents[1] / "samples" / "text.txt").read_bytes()
@@ -91,3 +92,18 @@ def test_records_are_found_among_runs():
     """As in a picture of a bit a pixel, whose many zeros are alike at all distances."""
     row = np.where(RNG.random(216) < 0.04, RNG.integers(1, 256, 216), 0).astype(np.uint8)
     assert settings_of(np.tile(row, 200).tobytes(), "lean") == Settings("lean", 216)
+
+
+@pytest.mark.parametrize("longest", [1, 7, 512])
+def test_repeats_are_those_that_numpy_counts(longest):
+    for data in (TEXT, RNG.bytes(5000), b"abcdefg\n" * 600 + RNG.bytes(99), bytes(4100)):
+        sample = np.frombuffer(data[:8192], np.uint8)
+        here = sample[longest:]
+        for places in (here != sample[longest - 1 : -1], np.ones(here.size, np.bool_)):
+            found = np.zeros(longest, np.uint16)
+            repeats.count(sample, places, found)
+            want = [
+                np.count_nonzero((here == sample[longest - k : -k]) & places)
+                for k in range(longest, 0, -1)
+            ]
+            assert found.tolist() == want
