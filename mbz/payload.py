@@ -365,10 +365,10 @@ def open_mixer(coding: Coding, size: int) -> "Mixer":
 
 
 def _open_memory(coding: Coding, size: int) -> "Memory":
-    """The memory of that mixing coder, for another one of the same kind."""
-    from mbz.mixing import begun  # noqa: PLC0415 - numba is heavy
+    """The memory of that mixing coder, for one on a device, which takes it as it is at first."""
+    from mbz.mixing import begun_to_copy  # noqa: PLC0415 - numba is heavy
 
-    return begun(size, coding.lanes, **_settings(coding))
+    return begun_to_copy(size, coding.lanes, **_settings(coding))
 
 
 def _settings(coding: Coding) -> dict[str, Any]:

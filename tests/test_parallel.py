@@ -18,6 +18,7 @@ from mbz.exact.torch_matrix import FloatMatrix
 from mbz.exact.torch_steps import SteppingPredictor
 from mbz.mixing import Mixer
 from mbz.mixing.compiled import held
+from mbz.mixing.memory import SAME
 from mbz.progress import Stopped, Sum
 from mbz.together import Table
 
@@ -195,7 +196,8 @@ class MixedThere:
         self.mixers, self.lanes = [], []
         for memory, lanes in places:
             mixer = Mixer(int(memory.starts[-1]), memory.starts.size - 1, use="lean", network=True)
-            mixer.memory, mixer._held = memory, held(memory)
+            mixer.memory = memory._replace(**{name: getattr(memory, name).copy() for name in SAME})
+            mixer._held = held(mixer.memory)
             self.mixers.append(mixer)
             self.lanes.append(lanes)
         self.decoders, self.done = decoders, 0

@@ -4,6 +4,8 @@
 use on a machine compiles for about half a minute (numba keeps the result).
 """
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,11 +14,11 @@ from mbz.mixing import kernel
 from mbz.mixing.bits import BitDecoder, BitEncoder
 from mbz.mixing.compiled import held
 from mbz.mixing.experts import SETS
-from mbz.mixing.memory import Memory, open_memory
+from mbz.mixing.memory import SAME, Memory, open_memory
 from mbz.mixing.start import Start, begin_with, shipped
 from mbz.steps import Steps
 
-__all__ = ["SETS", "BitDecoder", "BitEncoder", "Mixer", "begun"]
+__all__ = ["SETS", "BitDecoder", "BitEncoder", "Mixer", "begun", "begun_to_copy"]
 
 _NO_COUNTS = np.zeros((0, 0, 0), np.uint32)
 _NOTHING, _NO_CODER = np.frombuffer(b"", np.uint8), np.zeros(0, np.int64)
@@ -29,6 +31,38 @@ def begun(
     phase: int = 0, start: Start | None = None,
 ) -> Memory:  # fmt: skip
     """What the mixing coder of a block knows before its first byte; arguments as for `Mixer`."""
+    lengths = _lengths(size, lanes, stride, unit, phase)
+    memory = open_memory(use, lengths, network=network, stride=stride, unit=unit, phase=phase)
+    begin_with(start or shipped(), memory, use)
+    return memory
+
+
+def begun_to_copy(
+    size: int, lanes: int, *, use: str, network: bool, stride: int = 4, unit: int = 1,
+    phase: int = 0,
+) -> Memory:  # fmt: skip
+    """The same for text, but with arrays SAME that all such blocks share, so that it takes less.
+
+    Nobody may write to these.
+    """
+    lengths = _lengths(size, lanes, stride, unit, phase)
+    return open_memory(
+        use, lengths, network=network, stride=stride, unit=unit, phase=phase,
+        same=_same(use, network=network),
+    )  # fmt: skip
+
+
+@cache
+def _same(use: str, *, network: bool) -> dict[str, NDArray[np.int32]]:
+    memory = begun(1, 1, use=use, network=network)
+    arrays: dict[str, NDArray[np.int32]] = {name: getattr(memory, name) for name in SAME}
+    for array in arrays.values():
+        array.flags.writeable = False
+    return arrays
+
+
+def _lengths(size: int, lanes: int, stride: int, unit: int, phase: int) -> list[int]:
+    """Bytes of the lanes of a block; ValueError if what it is said to be cannot be."""
     if not 1 <= lanes <= size:
         raise ValueError(f"a block of {size} bytes cannot have {lanes} lanes")
     if not 1 <= unit <= stride:
@@ -36,10 +70,7 @@ def begun(
     if not 0 <= phase < stride:
         raise ValueError(f"rows of {stride} bytes cannot begin after {phase} bytes")
     shorter, longer = divmod(size, lanes)
-    lengths = [shorter + 1] * longer + [shorter] * (lanes - longer)
-    memory = open_memory(use, lengths, network=network, stride=stride, unit=unit, phase=phase)
-    begin_with(start or shipped(), memory, use)
-    return memory
+    return [shorter + 1] * longer + [shorter] * (lanes - longer)
 
 
 class Mixer:

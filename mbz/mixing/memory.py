@@ -4,6 +4,7 @@ Shapes: L lanes, E experts, M match models, K inputs of a mixer (a multiple of 1
 S weight sets, F features.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
@@ -99,6 +100,12 @@ class Memory(NamedTuple):
     numbers: Numbers
 
 
+SAME = (
+    "state_chance", "slot_chance", "run_chance", "match_chance", "match_byte_chance",
+    "network_chance", "weights", "final_weights",
+)  # fmt: skip
+"""Arrays that are the same before all blocks of a set of experts for text."""
+
 OPTIONS = ("network", "stride", "inputs", "unit", "fully")
 NETWORK, STRIDE, INPUTS, UNIT, FULLY = range(len(OPTIONS))
 
@@ -112,6 +119,7 @@ def open_memory(
     unit: int = 1,
     phase: int = 0,
     slot_bits: int = 0,
+    same: Mapping[str, _I32] | None = None,
 ) -> Memory:
     """The memory before the first byte of a block.
 
@@ -123,6 +131,7 @@ def open_memory(
         unit: bytes of a sample or pixel in it, from 1 to stride.
         phase: bytes before the first whole record, below stride.
         slot_bits: log2 of the number of buckets; 0 chooses it from the block size.
+        same: the arrays SAME of such a block, to take as they are; None makes new ones.
     """
     size, lanes = sum(lengths), len(lengths)
     chosen = recipes(use)
@@ -143,16 +152,18 @@ def open_memory(
     rows = np.zeros((lanes, f.WIDTH), np.int64)
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     rows[:, f.LINE] = rows[:, f.LINE_BEFORE] = starts[:-1]
-    ramp = tables.squash_table()[::128]
     options: dict[str, Any] = {"network": network, "stride": stride, "inputs": inputs}
     options["unit"] = unit
     options["fully"] = use in {"middle", "rich"}
 
-    def full(shape: tuple[int, ...], value: int) -> _I32:
-        return np.full(shape, value, np.int32)
-
-    states = np.tile(_adaptive(tables.state_chance_table()), (experts, 8))
-    known = np.tile(_adaptive(ramp), (experts, COUNTS, 1))
+    if same is None:
+        beside = experts * inputs + models * MATCH_INPUTS if network else None
+        guesses = slice(num_inputs - number_inputs, num_inputs, 2)
+        weights = _first_weights(sum(SELECTORS[:sets]), experts * inputs, width, beside, guesses)
+        same = _first_chances(experts, models) | {
+            "weights": weights,
+            "final_weights": np.full((sum(FINAL_SELECTORS), 16), 65536 // sets, np.int32),
+        }
     return Memory(
         squash=tables.squash_table(),
         stretch=_stretch(),
@@ -173,34 +184,20 @@ def open_memory(
         coming=np.zeros((lanes, experts), np.int32),
         checks=np.zeros((lanes, experts), np.int32),
         found=np.zeros((lanes, experts), np.int32),
-        state_chance=states,
-        slot_chance=known,
         slot_key=np.zeros((lanes, experts), np.int32),
-        run_chance=_adaptive(full((experts, 512), 49152)),
         run_at=np.zeros((lanes, experts), np.int32),
         run_head=np.zeros((lanes, experts), np.uint32),
         run_key=np.zeros((lanes, experts), np.int32),
         match_heads=np.zeros((models, 1 << min(max(size.bit_length(), 10), 20)), np.int32),
-        match_chance=_adaptive(full((models, 1024), 49152)),
-        match_byte_chance=_adaptive(full((models, 16 * 8 * 256), 49152)),
         match_bytes=np.array(match_bytes, np.int64),
         matches=np.zeros((lanes, models, 7), np.int64),
         counts=np.zeros((lanes, 257), np.uint32),
         network=np.zeros((lanes, 4), np.int64),
-        network_chance=_adaptive(np.tile(ramp, 8 * 256)),
         seen=np.zeros(lanes, np.int64),
         inputs=np.zeros((lanes, width), np.int32),
-        weights=_first_weights(
-            sum(SELECTORS[:sets]),
-            experts * inputs,
-            width,
-            experts * inputs + models * MATCH_INPUTS if network else None,
-            slice(num_inputs - number_inputs, num_inputs, 2),
-        ),
         chosen=np.zeros((lanes, sets), np.int64),
         logits=np.zeros((lanes, 16), np.int32),
         outputs=np.zeros((lanes, sets), np.int32),
-        final_weights=full((sum(FINAL_SELECTORS), 16), 65536 // sets),
         final_chosen=np.zeros((lanes, 4), np.int64),
         final_outputs=np.zeros((lanes, finals), np.int32),
         ramp=tables.squash_table()[_refined_logits() + tables.LIMIT],
@@ -208,6 +205,7 @@ def open_memory(
         refined_at=np.zeros((lanes, 4), np.int64),
         partial=np.ones(lanes, np.int64),
         numbers=numbers,
+        **same,
     )
 
 
@@ -215,6 +213,23 @@ def open_memory(
 def _stretch() -> NDArray[np.int16]:
     """The table with one more entry, as vectors read an entry with the one after it."""
     return np.append(tables.stretch_table(), np.int16(0))
+
+
+def _first_chances(experts: int, models: int) -> dict[str, _I32]:
+    """What is thought of all contexts at first."""
+    ramp = _adaptive(tables.squash_table()[::128])
+
+    def likely(*shape: int) -> _I32:
+        return _adaptive(np.full(shape, 49152, np.int32))
+
+    return {
+        "state_chance": np.tile(_adaptive(tables.state_chance_table()), (experts, 8)),
+        "slot_chance": np.tile(ramp, (experts, COUNTS, 1)),
+        "run_chance": likely(experts, 512),
+        "match_chance": likely(models, 1024),
+        "match_byte_chance": likely(models, 16 * 8 * 256),
+        "network_chance": np.tile(ramp, 8 * 256),
+    }
 
 
 def _adaptive(chance: _I32) -> _I32:

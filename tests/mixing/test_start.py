@@ -8,8 +8,9 @@ import pytest
 from stub_predictor import StubPredictor
 
 from mbz.errors import MbzError
-from mbz.mixing import Mixer
+from mbz.mixing import Mixer, begun, begun_to_copy
 from mbz.mixing.experts import names_of
+from mbz.mixing.memory import SAME, Memory
 from mbz.mixing.start import COUNT, Start, begin_with, read, shipped
 from mbz.mixing.train_start import KEYS, compact, pieces_of, save, train
 from mbz.training.data import Corpus
@@ -96,6 +97,20 @@ def test_shipped_start_states_are_pinned():
     assert hashlib.sha256(content).hexdigest()[:16] == "83faafba1f4fb259"
     assert set(shipped().experts) == set(KEYS)
     assert cost(TEXT, shipped(), use="rich") < 0.95 * cost(TEXT, NONE, use="rich")
+
+
+@pytest.mark.parametrize("use", ["lean", "middle", "rich"])
+def test_blocks_that_share_what_they_know_at_first(use):
+    options = {"use": use, "network": True, "stride": 7, "unit": 3, "phase": 2}
+    one, other = (begun_to_copy(n, 5, **options) for n in (12345, 999))
+    for memory, size in ((one, 12345), (other, 999)):
+        want = begun(size, 5, **options)
+        for name in set(Memory._fields) - {"numbers"}:
+            np.testing.assert_array_equal(getattr(memory, name), getattr(want, name))
+            assert getattr(memory, name).dtype == getattr(want, name).dtype
+    for name in SAME:
+        assert getattr(one, name) is getattr(other, name)
+        assert not getattr(one, name).flags.writeable
 
 
 def test_another_file_is_refused(tmp_path):

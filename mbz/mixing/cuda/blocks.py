@@ -60,7 +60,7 @@ class Blocks:
             decoder = BitDecoder(b"") if decoders is None else decoders[n]
             arrays = {name: self._shared_table(t, shared) for name, t in tables_of(memory).items()}
             for name in OWN:
-                arrays[name] = self._own(name, getattr(memory, name))
+                arrays[name] = self._own(name, getattr(memory, name), shared)
             arrays |= {k: self._put(array) for k, array in more_of(memory, decoder).items()}
             self._held.append(arrays)
             numbers = numbers_of(memory, first, decoder.source.size)
@@ -71,8 +71,10 @@ class Blocks:
     def _put(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self._device)
 
-    def _own(self, name: str, array: NDArray[Any]) -> Tensor:
+    def _own(self, name: str, array: NDArray[Any], shared: dict[int, Tensor]) -> Tensor:
         """An array of one block, which in most of the memory are zeros."""
+        if not array.flags.writeable:  # several blocks begin with it
+            return self._shared_table(array, shared).clone()
         if name not in EMPTY:
             return self._put(array)
         kind = torch.from_numpy(np.zeros(0, array.dtype)).dtype

@@ -11,11 +11,12 @@ from mbz.cuda_code import Kernel, compiled, memory_left
 from mbz.errors import MbzError
 from mbz.exact import Resident
 from mbz.exact.torch_resident import decode_there
+from mbz.mixing import begun_to_copy
 from mbz.mixing.bits import BitDecoder
 from mbz.mixing.cuda import selftest
 from mbz.mixing.cuda.blocks import Blocks
 from mbz.mixing.cuda.source import scratch_of, source
-from mbz.mixing.memory import Memory, open_memory
+from mbz.mixing.memory import Memory
 
 __all__ = ["Mixing"]
 
@@ -51,7 +52,9 @@ class Mixing:
 
     def takes(self, use: str, lanes: int) -> bool:
         """Whether the shared memory of the device is enough for blocks of so many lanes."""
-        return scratch_of(open_memory(use, [1] * lanes, network=True)) <= self._kernel.most_shared
+        # Makes what all blocks share, before several threads want it at once.
+        memory = begun_to_copy(lanes, lanes, use=use, network=True)
+        return scratch_of(memory) <= self._kernel.most_shared
 
     def begin(
         self,
