@@ -17,7 +17,6 @@ import torch
 from mbz.exact import triton_backend
 from mbz.exact.reference import ReferencePredictor
 from mbz.exact.torch_backend import intervals_of
-from mbz.exact.torch_matrix import FloatMatrix
 
 LANES = 3
 
@@ -63,7 +62,7 @@ def main(name: str, length: int) -> None:
     found = {"reference": digest(reference, data, [length])}
     cpu = torch.device("cpu")
     assert triton_backend.supported(config, cpu)
-    predictor = triton_backend.FusedPredictor(config, tensors, cpu, FloatMatrix)
+    predictor = triton_backend.FusedPredictor(config, tensors, cpu)
     triton_backend.LONG = 6  # of the windows, some are long
     for how, calls in cut(length).items():
         found[how] = digest(predictor, data, calls)

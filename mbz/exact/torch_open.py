@@ -9,7 +9,7 @@ from mbz.config import ModelConfig
 from mbz.exact import Predictor
 from mbz.exact.selftest import digest
 from mbz.exact.torch_backend import TorchPredictor
-from mbz.exact.torch_matrix import Matrix, choose
+from mbz.exact.torch_matrix import choose
 from mbz.exact.torch_steps import SteppingPredictor
 from mbz.weights import Tensors
 
@@ -30,28 +30,21 @@ def open_on(config: ModelConfig, tensors: Tensors, device: str) -> Iterator[Pred
     place = find_device(device)
     if device == "auto" and place.type == "cpu":
         return
-    matrix = choose(place)
-    if matrix is None:
-        return
-    if place.type == "cpu":
-        yield TorchPredictor(config, tensors, place, matrix)
-        return
-    fused = open_fused(config, tensors, place, matrix)
-    if fused is not None:
+    if place.type != "cpu" and (fused := open_fused(config, tensors, place)) is not None:
         yield fused
-    yield SteppingPredictor(config, tensors, place, matrix)
+    if (matrix := choose(place)) is not None:
+        kind = TorchPredictor if place.type == "cpu" else SteppingPredictor
+        yield kind(config, tensors, place, matrix)
 
 
-def open_fused(
-    config: ModelConfig, tensors: Tensors, device: torch.device, matrix: type[Matrix]
-) -> Predictor | None:
+def open_fused(config: ModelConfig, tensors: Tensors, device: torch.device) -> Predictor | None:
     """The predictor of fused kernels, compiled; None where Triton or the device cannot have it."""
     try:
         from mbz.exact.triton_backend import FusedPredictor, supported  # noqa: PLC0415
 
         if not supported(config, device):
             return None
-        predictor = FusedPredictor(config, tensors, device, matrix)
+        predictor = FusedPredictor(config, tensors, device)
         digest(predictor)
     except Exception as error:  # noqa: BLE001  (no Triton, no C compiler, too little shared memory)
         log.info("going on without fused kernels, slower (%s)", error)

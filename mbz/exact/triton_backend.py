@@ -14,7 +14,7 @@ from torch import Tensor
 from mbz.config import ModelConfig, StackConfig
 from mbz.exact import fixed
 from mbz.exact.torch_arithmetic import Arithmetic
-from mbz.exact.torch_matrix import Matrix
+from mbz.exact.torch_matrix import FloatMatrix
 from mbz.exact.torch_steps import SteppingPredictor, Steps
 from mbz.exact.triton_heads import SLOTS, Heads, Ring, attend, sound
 from mbz.exact.triton_products import ADD, SQUARE, TIMES, product
@@ -200,14 +200,8 @@ class FusedPredictor(SteppingPredictor):
 
     stack, linear, steps_kind = FusedStack, Product, FusedSteps
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        tensors: Tensors,
-        device: torch.device,
-        matrix: type[Matrix],
-    ) -> None:
-        super().__init__(config, tensors, device, matrix)
+    def __init__(self, config: ModelConfig, tensors: Tensors, device: torch.device) -> None:
+        super().__init__(config, tensors, device, FloatMatrix)  # which no kernel asks for
         tables = (self.local_bytes, self.local_position, self.local_start)
         ngrams = (self.ngrams.table, self.ngrams.factors) if self.ngrams else None
         self.input = Input(tables, ngrams, len(config.ngram_orders))

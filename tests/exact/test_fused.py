@@ -15,7 +15,6 @@ import torch
 from mbz import weights
 from mbz.exact.reference import ReferencePredictor
 from mbz.exact.selftest import digest
-from mbz.exact.torch_matrix import choose
 
 TESTS = Path(__file__).parents[1]
 SHIPPED = sorted((TESTS.parent / "models").glob("*_v*"))
@@ -45,7 +44,7 @@ def fused(config, tensors):
 
     device = torch.device("cuda")
     assert supported(config, device)
-    return FusedPredictor(config, tensors, device, choose(device))
+    return FusedPredictor(config, tensors, device)
 
 
 @needs_triton
