@@ -4,9 +4,9 @@ A step has parts that do not need each other: lanes of the network, or blocks. W
 takes the next part, so that a thread which others keep from running delays nobody. Between steps
 the threads look again and again whether there is work, and let others run meanwhile.
 
-Between two steps the thread that calls for them can offer work to be done beside its own
-(`offer`), piece by piece: both tell each other how far they are (`note`, `reach`). Where no other
-thread is free to take it, it does both.
+Between two steps the thread that calls for them can offer work to be done beside its own: both note
+how far they are, in AHEAD and KNOWN, and wait for each other (`reach`). Where no other thread is
+free to take it, it does both.
 """
 
 import ctypes

@@ -23,7 +23,7 @@ __all__ = ["SETS", "BitDecoder", "BitEncoder", "Mixer", "begun", "begun_to_copy"
 _NO_COUNTS = np.zeros((0, 0, 0), np.uint32)
 _NOTHING, _NO_CODER = np.frombuffer(b"", np.uint8), np.zeros(0, np.int64)
 _NO_CALL, _NO_SYMBOLS = np.zeros(0, np.int64), np.zeros(0, np.uint8)
-_ALONE = _NO_CALL
+_ALONE = np.zeros(0, np.int64)
 
 
 def begun(
@@ -174,7 +174,7 @@ class Mixer:
         if network is not None:
             calls, symbols, counts_TLV = network.call, network.symbols, network.counts[None]
             if network.crew:
-                from mbz.mixing.beside import Beside  # noqa: PLC0415
+                from mbz.mixing.beside import Beside  # noqa: PLC0415 - wants compiled code
 
                 beside = Beside(
                     address=network.crew, memory=self._held, bits_T8L=bits_T8L,
