@@ -25,6 +25,9 @@ _NOTHING, _NO_CODER = np.frombuffer(b"", np.uint8), np.zeros(0, np.int64)
 _NO_CALL, _NO_SYMBOLS = np.zeros(0, np.int64), np.zeros(0, np.uint8)
 _ALONE = np.zeros(0, np.int64)
 
+WORTH_TWO = 50
+"""Experts times lanes from which on two threads do a bit faster than one."""
+
 
 def begun(
     size: int, lanes: int, *, use: str, network: bool, stride: int = 4, unit: int = 1,
@@ -173,7 +176,7 @@ class Mixer:
         calls, symbols, words = _NO_CALL, _NO_SYMBOLS, _ALONE
         if network is not None:
             calls, symbols, counts_TLV = network.call, network.symbols, network.counts[None]
-            if network.crew:
+            if network.crew and self.memory.at.size >= WORTH_TWO:
                 from mbz.mixing.beside import Beside  # noqa: PLC0415 - wants compiled code
 
                 beside = Beside(
