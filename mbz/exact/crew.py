@@ -5,8 +5,8 @@ takes the next part, so that a thread which others keep from running delays nobo
 the threads look again and again whether there is work, and let others run meanwhile.
 
 Between two steps the thread that calls for them can offer work to be done beside its own: both note
-how far they are, in AHEAD and KNOWN, and wait for each other (`reach`). Where no other thread is
-free to take it, it does both.
+how far they are, in AHEAD and KNOWN, and wait for each other (`reach`). Where the other thread is
+not free to take it, it does both.
 """
 
 import ctypes
@@ -50,15 +50,19 @@ def rounds(first: int, first_of: int, then: int, then_of: int, count: int) -> No
 
 
 @function
-def serve(crew: int) -> None:
-    """Takes parts of steps until the end."""
+def serve(crew: int, second: int) -> None:
+    """Takes parts of steps until the end.
+
+    second: whether this thread takes what is offered, too. One alone does, so that what it works
+    on stays in its caches.
+    """
     parts = peek(crew + PARTS)
     waited = 0
     while peek(crew + STOP) == 0:
         if peek(crew + TICKET) < parts:
             _take(crew)
             waited = 0
-        elif peek(crew + OFFERED) == 0 and taken(crew):
+        elif second and peek(crew + OFFERED) == 0 and taken(crew):
             call(peek(crew + BESIDE), peek(crew + OF_BESIDE))
             waited = 0
         else:
@@ -135,7 +139,8 @@ def at_work(work: int, jobs: Sequence[int], threads: int) -> Iterator[tuple[int,
     shared[PARTS // 8 : BESIDE // 8] = len(jobs), _yielding(), work
     shared[JOBS // 8 :] = jobs
     crew = shared.ctypes.data
-    others = [Thread(target=serve, args=(crew,)) for _ in range(min(threads, len(jobs)) - 1)]
+    count = min(threads, len(jobs)) - 1
+    others = [Thread(target=serve, args=(crew, int(n == 0))) for n in range(count)]
     for thread in others:
         thread.start()
     try:
