@@ -87,10 +87,10 @@ def beside(crew: int, work: int, job: int) -> None:
 
 
 @part
-def offer(crew: int, ahead: int) -> None:
-    """Offers work to be done beside this thread's own; `ahead`: how far that is."""
+def offer(crew: int) -> None:
+    """Offers work to be done beside this thread's own, which has not begun: AHEAD is -1."""
     poke(crew + KNOWN, 0)
-    poke(crew + AHEAD, ahead)
+    poke(crew + AHEAD, -1)
     poke(crew + OFFERED, 0)
 
 

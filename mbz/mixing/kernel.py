@@ -300,7 +300,7 @@ def advance(m, t, bit, lanes, bits, p):
         predict(m, bit + 1, lanes, p)
 
 
-@function
+@part
 def weigh(m, t, bit, lanes, bits, p, counts, now, source, coder, beside):
     """All of a bit but for the experts: chances, bits if they are decoded, what mixers learn.
 
@@ -347,7 +347,7 @@ def code(m, first, lanes_T, bits_T8L, counts, p_T8L, source, coder, network, sym
             p, bits = p_T8L[step, bit], bits_T8L[step, bit]
             if crew:
                 beside[TIME], beside[STEP], beside[BIT], beside[COUNT] = t, step, bit, lanes
-                offer(crew, -1)
+                offer(crew)
             if bit == 0:
                 _begin_contexts(m, t, lanes)
             _consult(m, bit, lanes, crew)
